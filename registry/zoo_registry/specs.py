@@ -1,0 +1,167 @@
+"""The records plugins return: frozen dataclasses of plain values, so naming a model never builds one.
+
+Builders are strings ``"package.module:attribute"``, imported late by :func:`zoo_registry.builders.load_builder`.
+Names are bare (``resnet50``); the registry prefixes the plugin's namespace (``vision/resnet50``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """What a backbone takes in. Unused fields of other modalities stay ``None`` or empty.
+
+    Attributes:
+        modality: ``"image"``, ``"text"``, ``"audio"`` or ``"image-text"``.
+        size: image (channels, height, width); empty for other modalities.
+        mean, std: per-channel normalisation of values scaled to 0..1.
+        interpolation: ``"bicubic"``, ``"bilinear"`` or ``"nearest"``: how an image is resized.
+        crop_pct: share of the resized image's short side that the centre crop keeps.
+        crop_mode: ``"center"`` (short side, then crop), ``"squash"`` or ``"border"``.
+        fixed_size: True where the network accepts only ``size``.
+    """
+
+    modality: str
+    size: tuple[int, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    interpolation: str = "bicubic"
+    crop_pct: float = 1.0
+    crop_mode: str = "center"
+    fixed_size: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """An architecture. Its pretrained checkpoints are :class:`WeightsSpec` records.
+
+    Attributes:
+        name: bare name, unique in the plugin.
+        builder: ``"module:function"``, called as ``function(spec, input, weights, state, **options)`` (see
+            :func:`zoo.weights.load_backbone`), returning a :class:`zoo.protocols.Backbone`.
+        pipeline: ``"module:function"``, called as ``function(input_spec)``, returning a
+            :class:`zoo.protocols.Pipeline` that turns this model's raw inputs into tensors.
+        input: the default input contract; a :class:`WeightsSpec` may override it.
+        requires: import names that must be installed before ``builder`` is imported.
+        extra: the ``zookit`` extra (or pip package) that installs ``requires``.
+        dim: embedding width of ``Features.pooled``.
+        params: number of parameters of the backbone with its original classifier.
+        layouts: which of ``"pooled"``, ``"tokens"``, ``"grid"``, ``"layers"`` the features carry.
+        exports: export formats known to work (``"onnx"``).
+        default_weights: tag used when the user names none; ``None``: only random weights exist.
+        aliases: other bare names that mean this model, each mapped to a tag or ``None`` for the default.
+        options: plain keyword values for ``builder``.
+    """
+
+    name: str
+    builder: str
+    pipeline: str
+    input: InputSpec
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+    family: str = ""
+    dim: int | None = None
+    params: int | None = None
+    layouts: tuple[str, ...] = ("pooled",)
+    exports: tuple[str, ...] = ()
+    default_weights: str | None = None
+    aliases: Mapping[str, str | None] = field(default_factory=dict)
+    license: str = ""
+    summary: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsSpec:
+    """A pretrained checkpoint of a model of the same plugin.
+
+    Attributes:
+        model: bare name of the :class:`ModelSpec`.
+        tag: name of the checkpoint, unique for the model (``a1_in1k``).
+        sources: where to look, in order: ``"package:import_name/path/in/package"``, ``"hub:org/repo"`` (optionally
+            ``"hub:org/repo/file"``) or ``"url:https://..."``.
+        sha256: of the file, in full or its first 8 digits or more; required for ``url:``, checked wherever given.
+        head_keys: state-dict prefixes of the original classifier; dropped for the backbone, everything else is strict.
+        remap: ``"module:function"`` turning the file's state dict into the model's, or empty.
+        input: input contract of these weights where it differs from the model's.
+        num_classes: width of the original classifier (0: none).
+        accuracy: published top-1 accuracy in percent on ``dataset``'s benchmark, where the source ships it.
+    """
+
+    model: str
+    tag: str
+    sources: tuple[str, ...]
+    sha256: str | None = None
+    head_keys: tuple[str, ...] = ()
+    remap: str = ""
+    input: InputSpec | None = None
+    num_classes: int = 0
+    license: str = ""
+    dataset: str = ""
+    accuracy: float | None = None
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSpec:
+    """A finetuning head: ``builder(dim=..., labels=..., **options)`` returns a :class:`zoo.protocols.Head`.
+
+    Attributes:
+        task: the data task it serves: ``"classification"``, ``"multi-label"``, ``"regression"``, ...
+        modalities: modalities it fits; ``("any",)`` for heads on pooled features.
+        uses: fields of ``Features`` it reads, so that only those are cached.
+    """
+
+    name: str
+    builder: str
+    task: str
+    modalities: tuple[str, ...] = ("any",)
+    uses: tuple[str, ...] = ("pooled",)
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectiveSpec:
+    """A pretraining objective: ``builder(backbone, config)`` returns a :class:`zoo.protocols.Task`."""
+
+    name: str
+    builder: str
+    modalities: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSpec:
+    """A data set known by name, looked for in ``$ZOO_DATA_PATH``, then the cache, then ``sources``.
+
+    Attributes:
+        name: bare name; also the folder name looked for in ``$ZOO_DATA_PATH``.
+        sources: ``"hf:org/name"`` entries, tried in order.
+        columns: column overrides for the source, e.g. ``{"input": "image", "label": "labels"}``.
+        sample: ``"module:function"`` writing a small built-in offline sample into a folder
+            (``function(folder: Path) -> None``), or empty where none exists.
+        classes: number of classes, where known.
+    """
+
+    name: str
+    modality: str
+    task: str
+    sources: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    sample: str = ""
+    classes: int | None = None
+    license: str = ""
+    homepage: str = ""
+    summary: str = ""
+
+
+Spec = ModelSpec | WeightsSpec | HeadSpec | ObjectiveSpec | DatasetSpec

@@ -1,0 +1,1 @@
+"""A plugin for zoo, written the way a stranger would write one."""
