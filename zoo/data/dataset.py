@@ -1,0 +1,49 @@
+"""A data set as plain columns: what sources produce and everything after them consumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Table:
+    """One split. ``columns["input"]`` holds raw items for a pipeline's ``decode`` (paths or bytes for images);
+    ``columns["label"]`` class ids, lists of class ids (multi-label) or floats (regression). All the same length."""
+
+    columns: dict[str, list[Any]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), []))
+
+    def take(self, rows: Sequence[int]) -> Table:
+        return Table({name: [values[i] for i in rows] for name, values in self.columns.items()})
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A named data set, split and labelled.
+
+    Attributes:
+        name: short name for titles and folder names.
+        origin: what was taken, for people: ``"folder data/pets"``, ``"hub microsoft/cats_vs_dogs"``,
+            ``"built-in sample of cats_dogs"``.
+        modality: as in InputSpec.
+        task: ``"classification"``, ``"multi-label"`` or ``"regression"``.
+        splits: ``train`` and ``val`` always, ``test`` where the source has one.
+        labels: class names in id order; empty for regression.
+        fingerprint: sha256 over inputs (names, sizes, times) and labels: equal data, equal fingerprint.
+        notes: what a careful person would want to know, in order: guesses made, splits cut, duplicates, imbalance.
+        sample: True for a built-in offline sample standing in for the real data.
+    """
+
+    name: str
+    origin: str
+    modality: str
+    task: str
+    splits: dict[str, Table]
+    labels: tuple[str, ...]
+    fingerprint: str
+    notes: tuple[str, ...] = field(default=())
+    sample: bool = False

@@ -1,0 +1,41 @@
+"""What a raw item is: which files count for a modality, and what makes two items the same one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+_IMAGES = "jpg jpeg jpe jfif png gif bmp webp tif tiff ppm pgm pbm pnm tga jp2 avif"
+_AUDIO = "wav flac mp3 ogg oga opus m4a aac aif aiff au"
+
+EXTENSIONS = {
+    modality: frozenset(f".{ending}" for ending in endings.split())
+    for modality, endings in {"image": _IMAGES, "audio": _AUDIO, "text": "txt"}.items()
+}
+"""File name endings of a modality; a modality without an entry takes every file."""
+
+
+def is_item(name: str, modality: str) -> bool:
+    """True if a file of this name holds an item of the modality."""
+    endings = EXTENSIONS.get(modality)
+    return endings is None or os.path.splitext(name)[1].lower() in endings
+
+
+def name_of(item: Any, row: int, modality: str) -> str:
+    """An item's name in messages: its path, else its number."""
+    return item if isinstance(item, str) and modality != "text" else f"item {row}"
+
+
+def identity(item: Any, modality: str) -> str:
+    """Text that changes whenever the item does: (path, size, time) of a file, a hash of anything else."""
+    if isinstance(item, bytes):
+        return hashlib.blake2b(item, digest_size=16).hexdigest()
+    if modality == "text":
+        return hashlib.blake2b(str(item).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    path = os.path.abspath(item)
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return f"{path}\0missing"
+    return f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}"

@@ -1,0 +1,140 @@
+"""Raw rows: what every kind of source is read into before labels get their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zoo.data.columns import Columns, is_multi_hot, resolve, split_named
+from zoo.data.labels import is_missing
+from zoo.data.tables import RawTable
+from zoo_registry.errors import DataError
+
+_MAX_MISSING = 0.05
+
+
+@dataclass
+class Rows:
+    """One split as read.
+
+    Attributes:
+        inputs: raw items: paths, or texts.
+        labels: raw labels (text, number or list of classes); None where the split has none.
+        where: what each row is called in messages.
+    """
+
+    inputs: list[Any] = field(default_factory=list)
+    labels: list[Any] | None = field(default_factory=list)
+    where: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Raw:
+    """A source as read.
+
+    Attributes:
+        notes: what to tell about the reading.
+        root: the folder that everything is relative to.
+        task: what the layout means, where it does not take the labels to tell (class folders: classification).
+    """
+
+    splits: dict[str, Rows]
+    notes: list[str]
+    root: Path
+    task: str | None = None
+
+
+def table_rows(
+    table: RawTable, columns: Columns, *, modality: str, bases: Sequence[Path], notes: list[str]
+) -> dict[str, Rows]:
+    """The rows of a table by split; without a split column all of them are ``train``.
+
+    Rows without an input or a label are left out and noted.
+
+    Raises:
+        DataError: more than 5 % of the rows are incomplete, no input file exists, or a split or label is malformed.
+    """
+    inputs = [_input(value, modality, bases) for value in table.columns[columns.input]]
+    _require_files(table, columns, inputs, modality, bases)
+    labels = _labels(table, columns)
+    splits: dict[str, Rows] = {}
+    missing: list[str] = []
+    for row, item in enumerate(inputs):
+        if item is None or (labels is not None and is_missing(labels[row])):
+            missing.append(table.where(row))
+            continue
+        split = _split(table, columns, row)
+        rows = splits.setdefault(split, Rows(labels=None if labels is None else []))
+        rows.inputs.append(item)
+        rows.where.append(table.where(row))
+        if rows.labels is not None and labels is not None:
+            rows.labels.append(labels[row])
+    if missing:
+        text = f"{len(missing)} of {len(table)} rows have no input or no label: {', '.join(missing[:5])}"
+        text += ", ..." if len(missing) > 5 else ""
+        if len(missing) > _MAX_MISSING * len(table):
+            raise DataError(f"{text}.", "Complete or remove them, or name other columns.")
+        notes.append(f"left out: {text}")
+    return splits
+
+
+def _input(value: Any, modality: str, bases: Sequence[Path]) -> Any:
+    if is_missing(value):
+        return None
+    if modality == "text":
+        return str(value)
+    # A file that is not there stays in: it is counted and listed with everything else that does not decode.
+    return resolve(str(value), bases) or str(bases[0] / str(value))
+
+
+def _require_files(table: RawTable, columns: Columns, inputs: list[Any], modality: str, bases: Sequence[Path]) -> None:
+    if modality == "text" or any(item is not None and Path(item).is_file() for item in inputs):
+        return
+    first = next((value for value in table.columns[columns.input] if not is_missing(value)), "")
+    raise DataError(
+        f"No file named in column {columns.input!r} of {table.path} exists: the first is {str(first)!r}, "
+        f"looked for in {', '.join(str(base) for base in bases)}.",
+        "Write paths relative to the table's folder, or name another column with --input-column.",
+    )
+
+
+def _labels(table: RawTable, columns: Columns) -> list[Any] | None:
+    if not columns.labels:
+        return None
+    if len(columns.labels) == 1:
+        name = columns.labels[0]
+        names = table.class_names.get(name)
+        return [_named(value, names) for value in table.columns[name]] if names else table.columns[name]
+    for name in columns.labels:
+        if not is_multi_hot(table.columns[name]):
+            raise DataError(
+                f"Column {name!r} of {table.path} holds more than zeros and ones.",
+                "Several label columns must each say whether a class is there; else name one label column.",
+            )
+    hot = {
+        name: [str(value).strip().casefold() in {"1", "1.0", "true"} for value in table.columns[name]]
+        for name in columns.labels
+    }
+    return [[name for name in columns.labels if hot[name][row]] for row in range(len(table))]
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return names[value] if 0 <= value < len(names) else None  # -1 stands for "no label" in published test splits
+    return value
+
+
+def _split(table: RawTable, columns: Columns, row: int) -> str:
+    if columns.split is None:
+        return "train"
+    value = str(table.columns[columns.split][row])
+    split = split_named(value)
+    if split is None:
+        raise DataError(
+            f"{table.where(row)}: {value!r} in column {columns.split!r} is no split.", "Use train, val and test."
+        )
+    return split

@@ -1,0 +1,238 @@
+"""The seams on the torch side. B batch, N tokens or frames, D embedding width, C classes.
+
+Data flows one way: ``Backbone + Head (or Objective) -> Task``; ``Task + batches -> engine -> run folder``.
+Nothing here knows a modality; a :class:`Pipeline` is the only place that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zoo_registry.specs import InputSpec, ModelSpec
+
+Batch = dict[str, Tensor]
+"""Tensors that share their first dimension. Always holds ``index`` (B,), the row in the split, and the pipeline's
+``input_name``; supervised batches hold ``label``: (B,) int64 class ids, (B, C) float multi-label targets or mixed
+class probabilities, or (B,) float values."""
+
+LayerGroups = list[tuple[str, list[tuple[str, nn.Parameter]]]]
+"""Ordered from the input to the output: (group name, [(parameter name, parameter)]). Every trainable parameter of the
+module stands in exactly one group, under its ``named_parameters()`` name."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a backbone makes of a batch.
+
+    Attributes:
+        pooled: (B, D), always present.
+        tokens: (B, N, D) or None.
+        mask: (B, N) bool, True where a token is real, or None when all are.
+        grid: (H, W) or (T,) so that N = prod(grid), or None.
+        layers: intermediate token maps [(B, N_i, D_i)] from input to output, or None unless asked for.
+    """
+
+    pooled: Tensor
+    tokens: Tensor | None = None
+    mask: Tensor | None = None
+    grid: tuple[int, ...] | None = None
+    layers: tuple[Tensor, ...] | None = None
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """An ``nn.Module`` that turns a batch into features. ``.module`` is the original library's module, so what was
+    trained here also loads there. ``forward(batch, layouts=("pooled",))`` fills the asked-for fields of Features."""
+
+    spec: ModelSpec
+    input: InputSpec
+    dim: int
+    module: nn.Module
+
+    def __call__(self, batch: Batch, layouts: Sequence[str] = ("pooled",)) -> Features: ...
+
+    def layer_groups(self) -> LayerGroups: ...
+
+    def example_inputs(self, batch_size: int = 2) -> Batch:
+        """A batch of zeros in the shape the pipeline's ``prepare`` gives, holding exactly the tensors forward reads."""
+        ...
+
+
+class Metrics(Protocol):
+    """Streaming metrics of one evaluation. ``update`` takes the head's logits and the batch; ``compute`` returns plain
+    floats, synchronised over processes where torch.distributed runs."""
+
+    def update(self, logits: Tensor, batch: Batch) -> None: ...
+
+    def compute(self) -> dict[str, float]: ...
+
+    def reset(self) -> None: ...
+
+    def to(self, device: torch.device) -> Metrics: ...
+
+
+class Head(Protocol):
+    """An ``nn.Module`` on top of features.
+
+    Attributes:
+        task: ``"classification"``, ``"multi-label"``, ``"regression"``, ...
+        uses: the fields of Features it reads.
+        monitor: (metric name, ``"max"`` or ``"min"``): what "best" means.
+        labels: class names in id order, empty for regression.
+    """
+
+    task: str
+    uses: tuple[str, ...]
+    monitor: tuple[str, str]
+    labels: tuple[str, ...]
+
+    def __call__(self, features: Features) -> Tensor: ...
+
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Sum of the loss over the batch's targets, and their count (both scalars on the device)."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
+
+    def decode(self, logits: Tensor, batch: Batch | None = None) -> dict[str, Tensor]:
+        """Predictions in user terms: classification ``{"scores": (B, C) probabilities, "label": (B,)}``, multi-label
+        ``{"scores": (B, C), "label": (B, C) bool}``, regression ``{"value": (B,)}``."""
+        ...
+
+    def metrics(self) -> Metrics: ...
+
+
+class Task(Protocol):
+    """The one ``nn.Module`` the engine trains.
+
+    Attributes:
+        phases: names of the optimisation phases of a step, each with an optimizer of its own (a GAN has two).
+        batch_coupled: True if the loss of a sample depends on the others in the batch, so that micro-batching would
+            change it; the engine then refuses to split batches.
+        monitor: (metric name, ``"max"`` or ``"min"``).
+    """
+
+    phases: tuple[str, ...]
+    batch_coupled: bool
+    monitor: tuple[str, str]
+
+    def __call__(self, batch: Batch, phase: str = "main") -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor | None]:
+        """(loss_sum, count, logs, outputs): ``outputs`` are what :meth:`metrics` is updated with."""
+        ...
+
+    def layer_groups(self, phase: str = "main") -> LayerGroups: ...
+
+    def metrics(self) -> Metrics: ...
+
+    def after_step(self, step: int, total: int) -> None:
+        """Called after each optimizer step (EMA teachers, temperature schedules)."""
+        ...
+
+    def export_module(self) -> nn.Module:
+        """A module whose ``forward(*tensors)`` returns the logits, free of python-side state."""
+        ...
+
+    def example_inputs(self, batch_size: int = 2) -> dict[str, Tensor]:
+        """Named inputs for :meth:`export_module`, in call order, first dimension = batch."""
+        ...
+
+
+class Draws(Protocol):
+    """Uniform random numbers that depend only on (seed, epoch, sample): the same whatever the batch, rank or resume."""
+
+    def uniform(self, stream: str, size: int) -> Tensor:
+        """(B, size) float32 in [0, 1) on the batch's device, one row a sample; ``stream`` names the use."""
+        ...
+
+
+class Pipeline(Protocol):
+    """How one modality's raw items become a backbone's tensors: decoded once on the CPU, then transformed per batch on
+    the device. Built from an :class:`InputSpec` alone, so that caches can be read without building a model.
+
+    Attributes:
+        modality: as in InputSpec.
+        input_name: key of the decoded array in a Batch (``"image"``).
+        key: text naming everything that decides the decoded form; part of the cache key.
+        shape, dtype: of one decoded item.
+    """
+
+    modality: str
+    input_name: str
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def decode(self, item: Any) -> np.ndarray:
+        """One raw item (a path, or the file's bytes) as an array of ``shape`` and ``dtype``.
+
+        Raises:
+            zoo_registry.errors.DataError: the item is missing, empty, truncated or no item of this modality.
+        """
+        ...
+
+    def augment(self, batch: Batch, draws: Draws) -> Batch:
+        """Training transform, per sample, on the batch's device; what :meth:`prepare` returns but varied."""
+        ...
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Evaluation transform: deterministic, the one that serving repeats."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """The input contract as JSON values: enough to repeat decode + prepare without torch."""
+        ...
+
+
+class TrainBatches(Protocol):
+    """What the engine's loop consumes. ``epoch(step) = step // steps_per_epoch``."""
+
+    samples: int
+    steps_per_epoch: int
+
+    def stream(self, start: int, stop: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """This rank's share of the global batch of each step in ``range(start, stop)``, as CPU tensors. The order is a
+        function of (seed, epoch) alone, so a stream started at ``k`` continues one that was cut off there."""
+        ...
+
+    def transform(self, batch: Batch, epoch: int) -> Batch:
+        """The training transform, on the device the batch is on."""
+        ...
+
+
+class EvalBatches(Protocol):
+    """A split in order. Rank r of w sees the rows r, r+w, ...; ranks may differ in length by one."""
+
+    samples: int
+
+    def stream(self, rank: int = 0, world: int = 1) -> Iterator[Batch]: ...
+
+    def transform(self, batch: Batch) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class ParamGroup:
+    """Parameters that share a learning-rate scale and a weight decay.
+
+    Attributes:
+        name: shown in the table of groups.
+        params: ((name, parameter), ...).
+        lr_scale: factor on the scheduled learning rate.
+        weight_decay: decoupled weight decay (already 0 for 1-D parameters).
+    """
+
+    name: str
+    params: tuple[tuple[str, nn.Parameter], ...]
+    lr_scale: float
+    weight_decay: float
+
+
+Transform = Callable[[Batch], Batch]
+Options = Mapping[str, Any]
