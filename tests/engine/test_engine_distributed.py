@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import engine_ranks
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from zoo.engine.checkpoint import Checkpoints
+
+HERE = Path(__file__).parent
+
+
+def launch(folder: Path, processes: int) -> Path:
+    """Run the cases of engine_ranks.py in so many gloo processes, or here in one."""
+    folder.mkdir()
+    if processes == 1:
+        engine_ranks.main(folder)
+        return folder
+    program = [str(HERE / "engine_ranks.py"), str(folder)]
+    spread = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run(
+        [sys.executable, *spread, *program],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    base = tmp_path_factory.mktemp("ranks")
+    return launch(base / "one", 1), launch(base / "two", 2)
+
+
+def curve(folder: Path, event: str) -> list[float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if line["event"] == event]
+
+
+@pytest.mark.parametrize("case", ["rows", "micro", "tokens"])
+def test_two_processes_equal_one(outcomes: tuple[Path, Path], case: str) -> None:
+    one, two = (folder / case for folder in outcomes)
+    for event in ("train", "evaluation"):
+        assert curve(two, event) == pytest.approx(curve(one, event), abs=1e-5)
+    for name in ("last", "best"):
+        first, second = (Checkpoints(folder / "checkpoints").load(name)[0] for folder in (one, two))
+        for stem, tensors in first.items():
+            assert tensors.keys() == second[stem].keys()
+            for key, tensor in tensors.items():
+                torch.testing.assert_close(second[stem][key], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_logits_are_gathered_in_row_order(outcomes: tuple[Path, Path]) -> None:
+    one, two = (load_file(folder / "out.safetensors") for folder in outcomes)
+    assert two["index"].tolist() == list(range(21))
+    torch.testing.assert_close(two["logits"], one["logits"], atol=1e-4, rtol=1e-4)
+
+
+def test_running_statistics_agree_over_processes(outcomes: tuple[Path, Path]) -> None:
+    statistics = load_file(outcomes[1] / "out.safetensors")["statistics"]
+    assert len(statistics) == 2
+    assert torch.equal(statistics[0], statistics[1])
+
+
+def test_a_signal_to_one_process_stops_all_and_they_continue_exactly(outcomes: tuple[Path, Path]) -> None:
+    for folder in outcomes:
+        assert load_file(folder / "out.safetensors")["code"] == 143
+        stop, whole = (Checkpoints(folder / name / "checkpoints").load("last") for name in ("stop", "nonstop"))
+        assert stop[1]["progress"] == whole[1]["progress"]
+        for key, tensor in whole[0]["model"].items():
+            assert torch.equal(stop[0]["model"][key], tensor)
