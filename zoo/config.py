@@ -1,0 +1,103 @@
+"""What a finetuning run is asked for: typed, unknown keys rejected, every "auto" (None) resolved before training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zoo_registry.errors import UsageError
+
+
+class FinetuneConfig(BaseModel):
+    """A finetuning run. ``None`` means "choose for me"; the choice is printed and written into the run folder.
+
+    Field descriptions are the help texts of the command line.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(description="model name (see zoo list), or a run folder to start from")
+    data: str = Field(description="folder, table, hf:org/name or registered data-set name")
+    weights: str | None = Field(None, description="tag, file, or 'none' for random numbers")
+    strategy: str | None = Field(None, description="head, full or lp-ft (the head first, then everything gently)")
+    head: str | None = Field(None, description="head name; follows from the task")
+    task: str | None = Field(None, description="classification, multi-label or regression; follows from the data")
+
+    input_column: str | None = Field(None, description="table column holding the inputs")
+    label_column: str | None = Field(None, description="table column holding the labels (several: comma between)")
+    split_column: str | None = Field(None, description="table column holding the split names")
+    val_fraction: float = Field(0.2, gt=0, lt=1, description="share cut for validation where the data has none")
+    sample: bool = Field(True, description="accept the built-in sample where the real data is out of reach")
+    cache_limit: str | None = Field(None, description="largest decoded cache on disk, such as 20GB")
+    max_bad: float = Field(0.05, ge=0, le=1, description="share of unreadable inputs that stops the run")
+
+    size: int | None = Field(None, ge=16, description="input size in pixels (images)")
+    augment: bool = Field(True, description="vary the training inputs")
+    mixup: float = Field(0.0, ge=0, description="mixup strength (0: off)")
+    cutmix: float = Field(0.0, ge=0, description="cutmix strength (0: off)")
+
+    epochs: float | None = Field(None, gt=0, description="passes over the training data")
+    head_epochs: float | None = Field(None, gt=0, description="passes of the head grid over the cached features")
+    batch_size: int | None = Field(None, ge=1, description="samples per optimizer step, over all devices")
+    micro_batch: int | None = Field(
+        None, ge=1, description="samples on a device at once; halves itself when memory runs out"
+    )
+    lr: float | None = Field(None, gt=0, description="peak learning rate")
+    layer_decay: float | None = Field(
+        None, gt=0, le=1, description="learning-rate factor from one layer group to the one before"
+    )
+    weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay (never on 1-D parameters)")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps that warm up")
+    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning-rate schedule")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimizer")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing of the classification loss")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the head")
+    clip_norm: float | None = Field(1.0, gt=0, description="gradient norm limit")
+    batchnorm: Literal["frozen", "train"] | None = Field(None, description="BatchNorm statistics: kept or trained")
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of an averaged copy of the weights")
+    patience: int | None = Field(None, ge=1, description="evaluations without improvement before stopping")
+
+    seed: int = Field(0, ge=0, description="seed of everything random")
+    device: str | None = Field(None, description="cuda, mps or cpu")
+    precision: Literal["fp32", "bf16", "fp16"] | None = Field(None, description="arithmetic of the forward pass")
+    channels_last: bool = Field(True, description="NHWC memory layout for image networks")
+    compile: bool = Field(False, description="torch.compile the network")
+    save_every: int | None = Field(None, ge=1, description="steps between checkpoints (each evaluation in any case)")
+    log_every: int = Field(10, ge=1, description="steps between log lines")
+    profile: bool = Field(False, description="write a torch profiler trace of a few steps")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A YAML file of :class:`FinetuneConfig` keys.
+
+    Raises:
+        UsageError: the file is missing or no mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"The config file {path} cannot be read: {error.strerror}.", "Check the path.") from error
+    except yaml.YAMLError as error:
+        raise UsageError(
+            f"{path} is no valid YAML: {error}.", "Fix the file, or start from a run's config.yaml."
+        ) from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no keys and values.", "Start from the config.yaml of a run folder.")
+    return values
+
+
+def make_config(values: Mapping[str, Any]) -> FinetuneConfig:
+    """Validate.
+
+    Raises:
+        UsageError: naming each unknown key and each value out of range.
+    """
+    try:
+        return FinetuneConfig(**values)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
+        raise UsageError(f"The configuration is not valid: {faults}.", "Run: zoo finetune --help") from error

@@ -1,0 +1,233 @@
+"""``zoo evaluate``: what a run, a checkpoint or an export is worth on labelled data, and the report at a run's end."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import zoo
+from zoo.config import make_config
+from zoo.console import say
+from zoo.data.batches import Eval, label_array
+from zoo.data.dataset import DataSet
+from zoo.data.items import name_of
+from zoo.data.sources import load_dataset
+from zoo.engine.evaluate import collect
+from zoo.engine.runtime import Runtime
+from zoo.metrics import full_report
+from zoo.prepared import Prepared, read_dataset
+from zoo.report import write_report
+from zoo.run import Run, open_run, write_json
+from zoo.targets import Model, decode_all, open_target
+from zoo.tasks import SupervisedTask
+from zoo_registry.errors import DataError, UsageError
+from zoo_registry.registry import Registry
+
+SCHEMA_VERSION = 1
+CUT = "no validation split: cut"  # how load_dataset's note begins where the data had none
+
+
+def evaluate(
+    target: str | Path,
+    data: str | Path | None = None,
+    *,
+    split: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    batch_size: int = 32,
+    max_bad: float = 0.05,
+    registry: Registry | None = None,
+) -> dict[str, Any]:
+    """Measure a trained model.
+
+    Args:
+        target: run folder, checkpoint folder, ``model/`` folder, or export folder (run by onnxruntime).
+        data: as for finetuning; None: the data of the run. Labels are matched to the model's by name.
+        split: ``"val"``, ``"train"``, ``"test"`` or ``"all"``; None: ``"val"``, or all of ``data`` where it has no
+            validation split of its own.
+        columns: ``{"input": ..., "label": ...}`` where a table's names do not tell.
+        batch_size: samples at once.
+        max_bad: largest share of unreadable inputs that is skipped.
+        registry: where names are looked up; the default one if None.
+
+    Returns:
+        ``{"schema_version", "target", "backend", "data", "split", "skipped", "labels", ...}`` and the keys of
+        :func:`zoo.metrics.full_report`: ``task``, ``n``, ``metrics``, ``intervals``, ``confusion``, ``classes``.
+
+    Raises:
+        UsageError: no such target, or an export without ``data``.
+        DataError: labels the model does not know, no such split, or too many unreadable inputs.
+    """
+    registry = registry or zoo.default_registry()
+    path = Path(target)
+    model = open_target(path)
+    if data is None:
+        dataset = _own_data(path, model, registry)
+    else:
+        dataset = load_dataset(
+            str(data),
+            registry=registry,
+            modality=str(model.meta.get("input", {}).get("modality", "image")),
+            task=model.task,
+            columns=dict(columns or {}),
+        )
+    if split is None:
+        split = "all" if data is not None and any(note.startswith(CUT) for note in dataset.notes) else "val"
+    parts = list(dataset.splits) if split == "all" else [split]
+    if missing := [part for part in parts if part not in dataset.splits]:
+        raise DataError(f"{dataset.name} has no split {missing[0]!r}.", f"It has: {', '.join(dataset.splits)}, all.")
+    truth = np.concatenate([match_labels(dataset, part, model.labels) for part in parts])
+    items = [item for part in parts for item in dataset.splits[part].columns["input"]]
+    say(f"evaluating {len(items):,} samples of {dataset.origin} ({split}) with {model.backend}")
+    scores, rows, bad = _scores(model, items, batch_size)
+    _check_bad(len(rows), bad, max_bad)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "target": str(target),
+        "backend": model.backend,
+        "data": dataset.origin,
+        "split": split,
+        "skipped": len(bad),
+        "labels": list(model.labels),
+        **full_report(model.task, scores, truth[rows], model.labels),
+    }
+
+
+def match_labels(dataset: DataSet, split: str, labels: Sequence[str]) -> np.ndarray:
+    """A split's labels as ids of ``labels``, matched by name: (n,) ids, (n, C) targets, or (n,) values.
+
+    Raises:
+        DataError: a label that is in none of ``labels``.
+    """
+    found = label_array(dataset, split, range(len(dataset.splits[split])))
+    if dataset.task == "regression" or tuple(dataset.labels) == tuple(labels):
+        return found
+    used = _used(found, dataset.task)
+    unknown = [name for i, name in enumerate(dataset.labels) if i in used and name not in labels]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], labels, 1)
+        guess = f" (did you mean {near[0]!r}?)" if near else ""
+        shown = ", ".join(map(repr, unknown[:5])) + (" …" if len(unknown) > 5 else "")
+        raise DataError(
+            f"The data has labels that the model does not know: {shown}{guess}.",
+            f"The model knows {', '.join(labels[:20])}{' …' if len(labels) > 20 else ''}. Rename or remove the others.",
+        )
+    ids = np.array([labels.index(name) if name in labels else -1 for name in dataset.labels], dtype=np.int64)
+    if dataset.task == "classification":
+        return ids[found]
+    target = np.zeros((len(found), len(labels)), np.float32)
+    known = ids >= 0
+    target[:, ids[known]] = found[:, known]
+    return target
+
+
+def _used(found: np.ndarray, task: str) -> set[int]:
+    return set(np.unique(found).tolist()) if task == "classification" else set(np.flatnonzero(found.any(0)).tolist())
+
+
+def _own_data(path: Path, model: Model, registry: Registry) -> DataSet:
+    """The data of the run that ``path`` is, or lies in."""
+    for folder in (path, path.resolve().parent, path.resolve().parent.parent):
+        if model.backend == "torch" and (folder / "manifest.json").is_file():
+            run = open_run(folder)
+            dataset = read_dataset(make_config(run.config), str(model.meta["input"]["modality"]), registry)
+            if dataset.fingerprint != run.manifest.get("data", {}).get("fingerprint"):
+                say(f"note: the data of {folder} has changed since training; figures may differ from the run's own")
+            return dataset
+    data = model.meta.get("data") or {}
+    trained_on = f"It was trained on {data['name']} ({data.get('origin', '')}): " if data.get("name") else ""
+    raise UsageError(f"{path} is not part of a run, so it has no data of its own.", f"{trained_on}add --data.")
+
+
+def _scores(
+    model: Model, items: Sequence[Any], batch_size: int
+) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
+    scores: list[np.ndarray] = []
+    rows: list[int] = []
+    bad: list[tuple[str, str]] = []
+    for good, failed in decode_all(model, items, batch_size):
+        bad += [(str(position), why) for position, why in failed]
+        if good:
+            scores.append(model.run([array for _, array in good])[1])
+            rows += [position for position, _ in good]
+    return np.concatenate(scores) if scores else np.empty(0), np.array(rows, dtype=np.int64), bad
+
+
+def _check_bad(readable: int, bad: list[tuple[str, str]], max_bad: float) -> None:
+    for _, why in bad[:5]:
+        say(f"  skipped: {why}")
+    if not readable or len(bad) > max_bad * (readable + len(bad)):
+        raise DataError(
+            f"{len(bad)} of {readable + len(bad)} inputs could not be read.",
+            f"Repair or remove them; up to {max_bad:.0%} are skipped.",
+        )
+
+
+def measure_run(
+    run: Run,
+    task: SupervisedTask,
+    data: Prepared,
+    runtime: Runtime,
+    history: Sequence[Mapping[str, Any]],
+    *,
+    seconds: float,
+) -> dict[str, Any]:
+    """The end of a run: measure the kept weights on the validation split, write ``evaluation.json`` and
+    ``report.html``, and note the figures in ``model/model.json``. Every process takes part; one writes.
+
+    Args:
+        history: evaluations of this call, shown where ``metrics.jsonl`` is missing.
+        seconds: of the run so far.
+
+    Returns:
+        name to value, without the figures that the data cannot decide.
+    """
+    store, labels = data.stores["val"], data.labels["val"]
+    batches = Eval(store, labels, data.pipeline, batch_size=64)
+    logits, index = collect(task, batches, runtime)
+    decoded = task.head.decode(logits.to(runtime.device))
+    scores = (decoded["value"] if task.head.task == "regression" else decoded["scores"]).float().cpu().numpy()
+    names = data.dataset.labels
+    evaluation = full_report(task.head.task, scores, labels[index.numpy()], names)
+    metrics = {name: value for name, value in evaluation["metrics"].items() if value is not None}
+    if not runtime.is_main:
+        return metrics
+    evaluation = {"schema_version": SCHEMA_VERSION, "split": "val", "labels": list(names), **evaluation}
+    write_json(run.path / "evaluation.json", evaluation)
+    description = run.path / "model" / "model.json"
+    if description.is_file():
+        write_json(description, {**json.loads(description.read_text(encoding="utf-8")), "metrics": metrics})
+    inputs = data.dataset.splits["val"].columns["input"]
+    pictures = data.pipeline.modality == "image"
+    write_report(
+        run.path / "report.html",
+        dataset=data.dataset,
+        evaluation=evaluation,
+        scores=scores,
+        labels=labels[index.numpy()],
+        inputs=[
+            name_of(inputs[store.kept[row]], int(store.kept[row]), data.dataset.modality) for row in index.tolist()
+        ],
+        events=_events(run.path / "metrics.jsonl") or [{"event": "evaluation", **one} for one in history],
+        thumbnails=(lambda rows: store.take(index.numpy()[np.asarray(rows)])) if pictures else None,
+        config=run.config,
+        manifest=run.manifest,
+        skipped={split: one.bad for split, one in data.stores.items()},
+        seconds=seconds,
+    )
+    return metrics
+
+
+def _events(path: Path) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl; what a kill cut in two is left out."""
+    events = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            continue
+    return events

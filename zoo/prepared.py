@@ -1,0 +1,96 @@
+"""From a configuration to decoded, labelled splits: the same steps for training, evaluation and export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+import zoo
+from zoo.config import FinetuneConfig
+from zoo.console import say
+from zoo.data.batches import label_array
+from zoo.data.dataset import DataSet
+from zoo.data.sources import load_dataset
+from zoo.data.store import Store, build_store
+from zoo.protocols import Pipeline
+from zoo.run import Run
+from zoo.trained import load_trained
+from zoo_registry.errors import DataError, UsageError
+from zoo_registry.registry import Registry
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Decoded splits.
+
+    Attributes:
+        dataset: what was read.
+        pipeline: turns its items into tensors.
+        stores: split name -> decoded items; row i is row ``kept[i]`` of the split's table.
+        labels: split name -> labels of the store's rows.
+    """
+
+    dataset: DataSet
+    pipeline: Pipeline
+    stores: dict[str, Store]
+    labels: dict[str, np.ndarray]
+
+
+def parse_bytes(text: str) -> int:
+    """``"20GB"``, ``"500M"`` or plain bytes.
+
+    Raises:
+        UsageError: the text is no size.
+    """
+    value = text.strip().lower().removesuffix("b").removesuffix("i")
+    unit = value[-1:] if value[-1:] in "kmgt" else ""
+    try:
+        return int(float(value.removesuffix(unit)) * UNITS[unit])
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no size.", "Write it like 20GB or 500M.") from error
+
+
+def read_dataset(config: FinetuneConfig, modality: str, registry: Registry) -> DataSet:
+    """The data set a configuration names,, said."""
+    columns = {"input": config.input_column, "label": config.label_column, "split": config.split_column}
+    return load_dataset(
+        config.data,
+        registry=registry,
+        modality=modality,
+        task=config.task,
+        columns={kind: name for kind, name in columns.items() if name},
+        seed=config.seed,
+        val_fraction=config.val_fraction,
+        allow_sample=config.sample,
+    )
+
+
+def prepare(dataset: DataSet, pipeline: Pipeline, config: FinetuneConfig, splits: tuple[str, ...]) -> Prepared:
+    """Decode splits (once: later calls open the cache).
+
+    Raises:
+        DataError: too many unreadable items, or a split with none left.
+    """
+    limit = parse_bytes(config.cache_limit) if config.cache_limit else None
+    stores, labels = {}, {}
+    for split in splits:
+        if split not in dataset.splits:
+            known = ", ".join(dataset.splits)
+            raise DataError(f"{dataset.name} has no split {split!r}.", f"It has: {known}.")
+        store = build_store(dataset.splits[split], pipeline, cache_limit=limit, max_bad=config.max_bad, say=say)
+        stores[split], labels[split] = store, label_array(dataset, split, store.kept)
+    return Prepared(dataset, pipeline, stores, labels)
+
+
+def run_data(run: Run, splits: tuple[str, ...] = ("train", "val")) -> Prepared:
+    """The data a run was trained on, read again by its configuration; says so where it has changed since."""
+    registry = zoo.default_registry()
+    trained = load_trained(run.path, registry)
+    config = FinetuneConfig(**run.config)
+    dataset = read_dataset(config, trained.pipeline.modality, registry)
+    if dataset.fingerprint != run.manifest.get("data", {}).get("fingerprint"):
+        say(f"note: the data of {run.path} has changed since training; figures may differ from the run's own")
+    return prepare(dataset, trained.pipeline, config, splits)

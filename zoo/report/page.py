@@ -1,0 +1,328 @@
+"""Collects what the page shows and renders it. Everything a user wrote is escaped by the template engine."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from zoo.data.dataset import DataSet
+from zoo.report.charts import (
+    Series,
+    confusion_heatmap,
+    histogram,
+    interval_bar,
+    line_chart,
+    reliability,
+    scatter,
+)
+from zoo.run import write_text
+
+THUMBNAIL = 150
+MOST_MISTAKES = 24
+NAMES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "auroc": "AUROC",
+    "calibration_error": "calibration error",
+    "log_loss": "log loss",
+    "map": "mean average precision",
+    "exact_match": "exact match",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "r2": "R²",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+}
+PERCENT = frozenset({"accuracy", "macro_f1", "exact_match", "map"})
+Thumbnails = Callable[[Sequence[int]], np.ndarray]
+
+
+def write_report(
+    path: Path,
+    *,
+    dataset: DataSet,
+    evaluation: Mapping[str, Any],
+    scores: np.ndarray,
+    labels: np.ndarray,
+    inputs: Sequence[str],
+    events: Iterable[Mapping[str, Any]] = (),
+    thumbnails: Thumbnails | None = None,
+    config: Mapping[str, Any] | None = None,
+    manifest: Mapping[str, Any] | None = None,
+    skipped: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+    seconds: float | None = None,
+) -> None:
+    """Write one self-contained HTML file.
+
+    Args:
+        path: the file, overwritten.
+        dataset: the data of the run.
+        evaluation: what :func:`zoo.metrics.full_report` returns for the validation split.
+        scores: (n, C) probabilities, or (n,) values for regression.
+        labels: (n,) class ids, (n, C) multi-label targets, or (n,) values.
+        inputs: n names.
+        events: lines of metrics.jsonl: ``{"event": "train" | "evaluation", "stage", "step", ...}``.
+        thumbnails: rows to uint8 images (k, C, H, W); None where inputs are no images.
+        config, manifest: of the run.
+        skipped: split name to (what, why).
+        seconds: of the whole run.
+
+    Raises:
+        ZooError: the file cannot be written.
+    """
+    task = str(evaluation["task"])
+    manifest, config = manifest or {}, config or {}
+    names = list(dataset.labels)
+    confusion = np.array(evaluation["confusion"]) if task == "classification" else None
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("report.html.j2").render(
+        title=f"{manifest.get('model_id', config.get('model', 'model'))} on {dataset.name}",
+        task=task,
+        sample=dataset.sample,
+        headline=_headline(evaluation),
+        tiles=_tiles(evaluation, seconds),
+        stages=_curves(list(events)),
+        confusion=confusion_heatmap(confusion, names) if confusion is not None and len(names) <= 200 else None,
+        confusions=_top_confusions(confusion, names) if confusion is not None else [],
+        calibration=_calibration(scores, labels, task),
+        values=_value_charts(scores, labels) if task == "regression" else [],
+        classes=_classes(evaluation),
+        mistakes=_mistakes(scores, labels, inputs, names, task, thumbnails),
+        splits=_splits(dataset),
+        notes=dataset.notes,
+        origin=dataset.origin,
+        skipped={split: list(found) for split, found in (skipped or {}).items() if found},
+        config=_flat(config),
+        provenance=_flat(
+            {key: manifest[key] for key in manifest if key not in ("metrics", "data", "status", "schema_version")}
+        ),
+        fingerprint=dataset.fingerprint,
+    )
+    write_text(path, html)
+
+
+def figure(name: str, value: float | None) -> str:
+    """A metric's value as people read it."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if name in PERCENT else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def _headline(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    first = next(iter(evaluation["metrics"]))
+    low_high = evaluation.get("intervals", {}).get(first)
+    between = f"{figure(first, low_high[0])} – {figure(first, low_high[1])}" if low_high else ""
+    return {
+        "name": NAMES.get(first, first),
+        "value": figure(first, evaluation["metrics"][first]),
+        "interval": between,
+        "n": f"{evaluation['n']:,}",
+    }
+
+
+def _tiles(evaluation: Mapping[str, Any], seconds: float | None) -> list[dict[str, str]]:
+    metrics = list(evaluation["metrics"].items())[1:]
+    tiles = []
+    for name, value in metrics:
+        low_high = evaluation.get("intervals", {}).get(name)
+        between = f"{figure(name, low_high[0])} – {figure(name, low_high[1])}" if low_high else ""
+        tiles.append({"name": NAMES.get(name, name), "value": figure(name, value), "detail": between})
+    if seconds is not None:
+        tiles.append({"name": "training time", "value": _duration(seconds), "detail": ""})
+    return tiles
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _curves(events: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per stage: losses, metrics, learning rate. A stage that logged nothing is left out."""
+    stages = []
+    for stage in dict.fromkeys(str(event.get("stage", "main")) for event in events):
+        mine = [event for event in events if str(event.get("stage", "main")) == stage]
+        train = [event for event in mine if event.get("event") == "train"]
+        evaluations = [event for event in mine if event.get("event") == "evaluation"]
+        losses = [_series("training", train, "loss"), _series("validation", evaluations, "loss")]
+        measured = [
+            key
+            for key in dict.fromkeys(key for event in evaluations for key in event)
+            if key in NAMES and any(_number(event.get(key)) is not None for event in evaluations)
+        ][:3]
+        scores = [_series(NAMES[key], evaluations, key) for key in measured]
+        rates = [_series("learning rate", train, "lr")]
+        charts = []
+        for title, series in (("Loss", losses), (", ".join(s.name for s in scores), scores), ("Learning rate", rates)):
+            series = [one for one in series if len(one.x)]
+            svg = line_chart(f"{title}, {stage}", series) if series else ""
+            if svg:
+                legend = [one.name for one in series] if len(series) > 1 else []
+                charts.append({"title": title[:1].upper() + title[1:], "svg": svg, "legend": legend})
+        if charts:
+            stages.append({"name": stage, "charts": charts})
+    return stages
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _series(name: str, events: Sequence[Mapping[str, Any]], key: str) -> Series:
+    points = [(float(event["step"]), value) for event in events if (value := _number(event.get(key))) is not None]
+    return Series(name, [x for x, _ in points], [y for _, y in points])
+
+
+def _top_confusions(matrix: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The most frequent mistakes by pair of classes, worth a list where the matrix has many cells."""
+    if len(names) < 6:
+        return []
+    off = matrix.copy()
+    np.fill_diagonal(off, 0)
+    order = np.argsort(-off, axis=None, kind="stable")[:10]
+    rows = []
+    for flat in order:
+        true, predicted = divmod(int(flat), len(names))
+        if count := int(off[true, predicted]):
+            share = count / max(int(matrix[true].sum()), 1)
+            rows.append({"true": names[true], "predicted": names[predicted], "count": count, "share": f"{share:.0%}"})
+    return rows
+
+
+def _calibration(scores: np.ndarray, labels: np.ndarray, task: str) -> Markup | None:
+    if task != "classification":
+        return None
+    best = scores.argmax(1)
+    return reliability(scores[np.arange(len(scores)), best], best == labels)
+
+
+def _value_charts(scores: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
+    predicted, truth = scores.reshape(len(scores)), labels.reshape(len(labels))
+    return [
+        {"title": "Predicted over true values", "svg": scatter("predicted over true", truth, predicted)},
+        {"title": "Errors", "svg": histogram("errors", predicted - truth, x_label="predicted − true")},
+    ]
+
+
+def _classes(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the per-class table: in label order, or the worst first where there are many."""
+    rows = []
+    for one in evaluation.get("classes") or []:
+        row: dict[str, Any] = {"label": one["name"], "support": one["support"]}
+        for key in ("precision", "recall", "f1"):
+            low, high = one["intervals"].get(key) or (None, None)
+            row[key] = {
+                "value": "–" if one.get(key) is None else f"{100 * one[key]:.1f} %",
+                "interval": "" if low is None or high is None else f"{100 * low:.0f} – {100 * high:.0f}",
+                "bar": interval_bar(one.get(key), low, high),
+                "sort": math.inf if one.get(key) is None else one[key],
+            }
+        rows.append(row)
+    return rows if len(rows) <= 25 else sorted(rows, key=lambda row: row["f1"]["sort"])
+
+
+def _mistakes(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    inputs: Sequence[str],
+    names: Sequence[str],
+    task: str,
+    thumbnails: Thumbnails | None,
+) -> dict[str, Any]:
+    """The wrong answers the model was surest of; for regression the largest errors."""
+    if task == "regression":
+        error = np.abs(scores.reshape(len(scores)) - labels.reshape(len(labels)))
+        rows = np.argsort(-error, kind="stable")[:MOST_MISTAKES]
+        total = len(error)
+        texts = [(f"true {labels.ravel()[r]:.4g}", f"predicted {scores.ravel()[r]:.4g}", "") for r in rows]
+    elif task == "multi-label":
+        wrong = (scores >= 0.5) != (labels >= 0.5)
+        sureness = np.where(wrong, np.abs(scores - 0.5), -1)
+        worst = sureness.max(1)
+        rows = np.array([r for r in np.argsort(-worst, kind="stable")[:MOST_MISTAKES] if worst[r] >= 0], dtype=int)
+        total = int(wrong.any(1).sum())
+        texts = []
+        for r in rows:
+            which = int(sureness[r].argmax())
+            has, said = ("has", "not found") if labels[r, which] >= 0.5 else ("has no", "found")
+            texts.append((f"{has} {names[which]}", said, f"{scores[r, which]:.1%}"))
+    else:
+        best = scores.argmax(1)
+        bad = np.flatnonzero(best != labels)
+        rows = bad[np.argsort(-scores[bad, best[bad]], kind="stable")][:MOST_MISTAKES]
+        total = len(bad)
+        texts = [(f"true {names[labels[r]]}", f"predicted {names[best[r]]}", f"{scores[r, best[r]]:.1%}") for r in rows]
+    pictures = thumbnails(rows.tolist()) if thumbnails is not None and len(rows) else [None] * len(rows)
+    cards = [
+        {
+            "image": None if picture is None else _data_uri(picture),
+            "true": true,
+            "predicted": predicted,
+            "sure": sure,
+            "name": _short(inputs[row]),
+            "path": str(inputs[row]),
+        }
+        for row, picture, (true, predicted, sure) in zip(rows, pictures, texts, strict=True)
+    ]
+    return {"total": total, "n": len(labels), "cards": cards}
+
+
+def _data_uri(pixels: np.ndarray) -> str:
+    """uint8 (C, H, W) as a small JPEG inside a link."""
+    from PIL import Image
+
+    planes = pixels.transpose(1, 2, 0)
+    image = Image.fromarray(np.ascontiguousarray(planes[..., 0] if planes.shape[2] == 1 else planes))
+    image.thumbnail((THUMBNAIL * 2, THUMBNAIL * 2))
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _short(name: str) -> str:
+    return "/".join(Path(str(name)).parts[-2:])
+
+
+def _splits(dataset: DataSet) -> dict[str, Any]:
+    """Sizes, and samples per class where there are classes."""
+    sizes = {split: len(table) for split, table in dataset.splits.items()}
+    counts: dict[str, Counter[int]] = {}
+    if dataset.labels:
+        for split, table in dataset.splits.items():
+            ids = (
+                i for entry in table.columns["label"] for i in (entry if isinstance(entry, list | tuple) else [entry])
+            )
+            counts[split] = Counter(int(i) for i in ids)
+    rows: list[dict[str, Any]] = [
+        {"label": label, "counts": [counts[split][i] for split in sizes]} for i, label in enumerate(dataset.labels)
+    ]
+    most = max((count for row in rows for count in row["counts"]), default=1) or 1
+    return {"sizes": sizes, "rows": rows, "most": most}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as dotted keys, without those left unset."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{key}.")
+        elif value is not None and value != "" and value != []:
+            text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            rows.append((f"{prefix}{key}", text))
+    return rows

@@ -1,0 +1,215 @@
+"""Running the stages a strategy planned, each on the engine's one loop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from zoo.config import FinetuneConfig
+from zoo.console import say
+from zoo.data.batches import Eval, Mix
+from zoo.data.batches import Train as TrainBatches
+from zoo.engine.checkpoint import Checkpoints
+from zoo.engine.config import EngineConfig
+from zoo.engine.evaluate import collect
+from zoo.engine.logger import Logger
+from zoo.engine.loop import FitResult, fit
+from zoo.engine.optim import layerwise_groups
+from zoo.engine.runtime import Runtime
+from zoo.features import ArrayStore, FeaturePipeline, compute_features
+from zoo.headgrid import HeadGrid
+from zoo.prepared import Prepared
+from zoo.protocols import Batch, Draws, ParamGroup, Pipeline
+from zoo.run import Run
+from zoo.strategies import Facts, Probe, Stage, Train
+from zoo.tasks import SupervisedTask
+
+EVALUATIONS_OF_A_GRID = 10
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage works with."""
+
+    run: Run
+    config: FinetuneConfig
+    task: SupervisedTask
+    data: Prepared
+    runtime: Runtime
+    facts: Facts
+    resume: bool
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What must not change between the parts of a resumed run."""
+        text = json.dumps(self.config.model_dump(), sort_keys=True)
+        return {
+            "config": hashlib.sha256(text.encode()).hexdigest(),
+            "data": self.data.dataset.fingerprint,
+        }
+
+
+def run_stage(stage: Stage, context: Context, after: Sequence[Stage]) -> list[dict[str, Any]]:
+    """Run a stage (or what is left of it); the context's task holds its result. Returns the evaluations on the way."""
+    if isinstance(stage, Probe):
+        return _probe(stage, context, alone=not after)
+    return _train(stage, context, head_ready=any(isinstance(earlier, Probe) for earlier in after))
+
+
+def _probe(stage: Probe, context: Context, alone: bool) -> list[dict[str, Any]]:
+    config, task, runtime = context.config, context.task, context.runtime
+    checkpoints = Checkpoints(context.run.path / "checkpoints")
+    selected = checkpoints.folder / "head-selected.safetensors"
+    if context.resume and (state := _read(selected)) is not None:
+        task.head.load_state_dict(state)
+        say("head: already trained")
+        return []
+    (field,) = task.head.uses
+    task.to(runtime.device).eval()
+    if config.channels_last:
+        task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    arrays = {
+        split: compute_features(task.backbone, context.data, split, field, runtime, config.precision or "fp32")
+        for split in ("train", "val")
+    }
+    pipeline = FeaturePipeline(field, arrays["train"].shape[1:])
+    labels = context.data.labels
+    train = TrainBatches(
+        ArrayStore(arrays["train"]), labels["train"], pipeline, batch_size=stage.batch_size, seed=config.seed
+    )
+    val = Eval(ArrayStore(arrays["val"]), labels["val"], pipeline, batch_size=1024)
+    grid = HeadGrid(task.head, stage.grid)
+    steps = _steps(stage.epochs, train.steps_per_epoch)
+    engine = EngineConfig(
+        steps=steps,
+        lr=1.0,  # each head's own learning rate is its group's scale
+        warmup=config.warmup,
+        schedule=config.schedule,
+        clip_norm=None,  # one norm over all heads would couple them
+        eval_every=max(1, steps // EVALUATIONS_OF_A_GRID),
+        log_every=config.log_every,
+        seed=config.seed,
+        channels_last=False,
+    )
+    result = _fit(stage.name, grid, train, val, engine, grid.param_groups(), context)
+    best = _best_head(grid, val, runtime)
+    task.head.load_state_dict(grid.heads[best].state_dict())
+    lr, weight_decay = stage.grid[best]
+    metric = grid.monitor[0]
+    chosen = f"learning rate {lr:g}, weight decay {weight_decay:g}"
+    say(f"head: {metric} {result.metrics[metric]:.4f}, the best of {len(stage.grid)} ({chosen})")
+    if runtime.is_main:
+        _write(selected, task.head.state_dict())
+        if alone:  # what "RUN/checkpoints/best" means should not depend on the strategy
+            checkpoints.save("best", {"model": task.state_dict()}, {"stage": stage.name, "metrics": result.metrics})
+    runtime.barrier()
+    return result.history
+
+
+def _best_head(grid: HeadGrid, val: Eval, runtime: Runtime) -> int:
+    """The head that validation prefers, from the gathered logits, so that every process picks the same."""
+    logits, index = collect(grid, val, runtime)
+    metrics = grid.metrics()
+    metrics.update(logits, {"label": torch.as_tensor(val.labels)[index]})
+    return int(metrics.compute()["best_head"])
+
+
+def train_groups(stage: Train, context: Context) -> list[ParamGroup]:
+    """Parameter groups of end-to-end training."""
+    return layerwise_groups(
+        context.task.layer_groups(), weight_decay=context.config.weight_decay, layer_decay=stage.layer_decay
+    )
+
+
+def _train(stage: Train, context: Context, head_ready: bool) -> list[dict[str, Any]]:
+    config, task, data = context.config, context.task, context.data
+    mix = Mix(config.mixup, config.cutmix, len(data.dataset.labels)) if config.mixup or config.cutmix else None
+    pipeline = data.pipeline if config.augment else Unvaried(data.pipeline)
+    train = TrainBatches(
+        data.stores["train"], data.labels["train"], pipeline, batch_size=stage.batch_size, seed=config.seed, mix=mix
+    )
+    val = Eval(data.stores["val"], data.labels["val"], data.pipeline, batch_size=2 * stage.batch_size)
+    engine = EngineConfig(
+        steps=_steps(stage.epochs, train.steps_per_epoch),
+        lr=stage.lr,
+        warmup=config.warmup,
+        schedule=config.schedule,
+        optimizer=config.optimizer,
+        clip_norm=config.clip_norm,
+        precision=config.precision or "fp32",
+        micro_batch=config.micro_batch,
+        ema=config.ema,
+        eval_every=train.steps_per_epoch,
+        eval_first=head_ready,
+        save_every=config.save_every,
+        log_every=config.log_every,
+        patience=config.patience,
+        seed=config.seed,
+        compile=config.compile,
+        channels_last=config.channels_last,
+        batchnorm=stage.batchnorm,
+        profile=config.profile,
+    )
+    return _fit(stage.name, task, train, val, engine, train_groups(stage, context), context).history
+
+
+def _fit(
+    name: str,
+    task: Any,
+    train: TrainBatches,
+    val: Eval,
+    engine: EngineConfig,
+    groups: list[ParamGroup],
+    context: Context,
+) -> FitResult:
+    return fit(
+        task,
+        train,
+        val,
+        engine,
+        {"main": groups},
+        runtime=context.runtime,
+        checkpoints=Checkpoints(context.run.path / "checkpoints"),
+        logger=Logger(context.run.path),
+        resume=context.resume,
+        stage=name,
+        identity=context.identity,
+    )
+
+
+def _steps(epochs: float, steps_per_epoch: int) -> int:
+    return max(1, round(epochs * steps_per_epoch))
+
+
+def _read(path: Path) -> dict[str, torch.Tensor] | None:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        return None
+
+
+def _write(path: Path, state: dict[str, torch.Tensor]) -> None:
+    temporary = path.with_suffix(".tmp")
+    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
+    temporary.replace(path)
+
+
+class Unvaried:
+    """A pipeline whose training transform is its evaluation transform."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.pipeline, name)
+
+    def augment(self, batch: Batch, draws: Draws) -> Batch:
+        return self.pipeline.prepare(batch)

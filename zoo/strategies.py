@@ -1,0 +1,140 @@
+"""How to finetune, as data: a strategy is a function from the facts of a run to an ordered list of stages.
+
+A new strategy is one more function in :data:`STRATEGIES`; the stages are run by :mod:`zoo.recipes`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from zoo.config import FinetuneConfig
+from zoo_registry.errors import UnknownName
+
+HEAD_GRID: tuple[tuple[float, float], ...] = tuple(
+    (lr, weight_decay) for lr in (3e-4, 1e-3, 3e-3, 1e-2) for weight_decay in (1e-3, 1e-1)
+)
+"""(learning rate, weight decay) of the heads trained side by side: a factor of 3 apart, around what fits a linear layer
+on features of unit scale."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a strategy may decide by."""
+
+    samples: int
+    pretrained: bool
+    groups: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Train a grid of heads on features of the frozen backbone, computed once; keep the best by validation."""
+
+    epochs: float
+    batch_size: int
+    grid: tuple[tuple[float, float], ...] = HEAD_GRID
+    name: str = "head"
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train backbone and head end to end."""
+
+    epochs: float
+    batch_size: int
+    lr: float
+    layer_decay: float
+    batchnorm: Literal["frozen", "train"]
+    name: str = "main"
+
+
+Stage = Probe | Train
+
+
+def default_batch_size(samples: int) -> int:
+    """A power of two with at least about 20 steps an epoch on small data, between 8 and 64."""
+    return min(64, max(8, 2 ** int(math.log2(max(samples / 20, 1)))))
+
+
+def _probe(facts: Facts, epochs: float | None, batch_size: int | None = None) -> Probe:
+    size = batch_size or min(256, 2 * default_batch_size(facts.samples))
+    # A linear head on cached features needs a few hundred steps; more data does not ask for more of them.
+    steps_per_epoch = max(1, facts.samples // size)
+    auto = max(3.0, min(40.0, math.ceil(500 / steps_per_epoch)))
+    return Probe(epochs=epochs or auto, batch_size=size)
+
+
+def _train(config: FinetuneConfig, facts: Facts, *, epochs: float, lr: float, bottom: float) -> Train:
+    """``bottom``: learning rate of the first layer group relative to the head's, whatever the depth."""
+    layer_decay = bottom ** (1 / max(1, facts.groups - 1))
+    return Train(
+        epochs=config.epochs or epochs,
+        batch_size=config.batch_size or default_batch_size(facts.samples),
+        lr=config.lr or lr,
+        layer_decay=config.layer_decay or round(layer_decay, 4),
+        # Statistics of a pretrained network are better than what a few small batches can estimate; a random network
+        # has none to keep.
+        batchnorm=config.batchnorm or ("frozen" if facts.pretrained else "train"),
+    )
+
+
+def head(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
+    """The backbone stays as it is; only a head is trained. Fast, and hard to beat on little data."""
+    return (_probe(facts, config.head_epochs or config.epochs, config.batch_size),)
+
+
+def full(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
+    """Everything is trained from the start."""
+    if facts.pretrained:
+        epochs = max(3.0, min(20.0, 20_000 / facts.samples))
+        return (_train(config, facts, epochs=round(epochs), lr=3e-4, bottom=0.3),)
+    epochs = max(10.0, min(100.0, 100_000 / facts.samples))
+    return (_train(config, facts, epochs=round(epochs), lr=1e-3, bottom=1.0),)
+
+
+def lp_ft(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
+    """The head first, then everything gently, early layers least (Kumar et al., "Fine-tuning can distort pretrained
+    features and underperform out-of-distribution", ICLR 2022)."""
+    epochs = max(2.0, min(10.0, 2_000 / facts.samples))
+    gently = _train(config, facts, epochs=round(epochs), lr=1e-4, bottom=0.1)
+    return (_probe(facts, config.head_epochs), gently)
+
+
+STRATEGIES: dict[str, Callable[[FinetuneConfig, Facts], tuple[Stage, ...]]] = {
+    "head": head,
+    "full": full,
+    "lp-ft": lp_ft,
+}
+
+
+def choose(name: str | None, *, pretrained: bool) -> str:
+    """The strategy to use: the asked-for one, else ``lp-ft``, or ``full`` where there is nothing pretrained to keep.
+
+    Raises:
+        UnknownName: with the nearest name.
+    """
+    if name is None:
+        return "lp-ft" if pretrained else "full"
+    if name not in STRATEGIES:
+        near = difflib.get_close_matches(name, STRATEGIES, n=1)
+        raise UnknownName(
+            f"There is no strategy {name!r}.",
+            (f"Did you mean {near[0]}? " if near else "") + f"Strategies: {', '.join(STRATEGIES)}.",
+        )
+    return name
+
+
+def resolved(stages: tuple[Stage, ...]) -> dict[str, Any]:
+    """The choices a plan made, as configuration fields: planning from them gives the same plan again."""
+    values: dict[str, Any] = {}
+    for stage in stages:
+        if isinstance(stage, Probe):
+            values["head_epochs"] = stage.epochs
+        else:
+            keys = ("epochs", "batch_size", "lr", "layer_decay", "batchnorm")
+            values |= {key: getattr(stage, key) for key in keys}
+    return values
