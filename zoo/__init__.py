@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ _VERBS = {
     "finetune": ("zoo.recipes", "finetune"),
     "evaluate": ("zoo.measure", "evaluate"),
     "predict": ("zoo.predicting", "predict"),
-    "export": ("zoo.export", "export"),
+    "export": ("zoo.exporting", "export"),
 }
 
 __all__ = ["__version__", "default_registry", "list_models", *_VERBS]
@@ -74,21 +72,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_VERBS, "__version__"])
-
-
-class _VerbModule(ModuleType):
-    """A subpackage that carries a verb's name and can be called like it."""
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        return getattr(self, self.__name__.rpartition(".")[2])(*args, **options)
-
-
-class _Package(ModuleType):
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Importing zoo.export binds that package to the name of the verb; `zoo.export(...)` must go on working.
-        if name in _VERBS and isinstance(value, ModuleType) and type(value) is ModuleType:
-            value.__class__ = _VerbModule
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -32,7 +32,6 @@ from zoo.weights import LoadedBackbone, identify_weights, load_backbone
 from zoo_registry.errors import Interrupted, Terminated, UnknownName, UsageError, ZooError
 from zoo_registry.registry import Registry
 
-
 CPU_MICRO_BATCH = 16
 
 

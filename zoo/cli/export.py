@@ -46,7 +46,7 @@ def command(
     zoo export runs/pets -o exported
     zoo export runs/pets -o exported-int8 --precision int8 --preprocess graph
     """
-    from zoo.export import export
+    from zoo.exporting import export
 
     result = export(
         run,

@@ -1,0 +1,118 @@
+"""A trained task as an ONNX graph: ``(logits, scores) = f(input)`` with a dynamic batch."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from zoo.tasks import SupervisedTask
+from zoo_registry.errors import ZooError
+
+OPSET = 20
+LARGE = 1_800_000_000
+"""Bytes of weights above which they go beside the graph: a protobuf message ends at 2 GiB."""
+
+
+class _Decoded(nn.Module):
+    """Logits and what the head makes of them: decoding in the graph is decoding that serving cannot get wrong."""
+
+    def __init__(self, task: SupervisedTask) -> None:
+        super().__init__()
+        self.logits = task.export_module()
+        self.head = task.head
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.logits(*inputs)
+        decoded = self.head.decode(logits, None)
+        return logits, decoded["value"] if self.head.task == "regression" else decoded["scores"]
+
+
+def weight_bytes(task: nn.Module) -> int:
+    """Size of the weights in float32."""
+    return 4 * sum(tensor.numel() for tensor in [*task.parameters(), *task.buffers()])
+
+
+def trace(task: SupervisedTask, path: Path, name: str) -> None:
+    """Write ``path`` (and ``path`` + ``.data`` for very large models): inputs under the task's own names, outputs
+    ``logits`` (batch, C) and ``scores`` (batch, C) or (batch,).
+
+    Raises:
+        ZooError: torch cannot trace the network.
+    """
+    module = _Decoded(task).eval()
+    example = task.example_inputs(2)
+    batch = torch.export.Dim("batch")
+    with _quietly():
+        try:
+            program = torch.onnx.export(
+                module,
+                tuple(example.values()),
+                dynamo=True,
+                input_names=list(example),
+                output_names=["logits", "scores"],
+                dynamic_shapes=(tuple({0: batch} for _ in example),),
+                opset_version=OPSET,
+                verbose=False,
+            )
+        except Exception as error:  # the exporter wraps whatever the network raises while it is traced
+            reason = str(error.__cause__ or error).strip().splitlines()[0][:300]
+            raise ZooError(
+                f"{name} cannot be exported to ONNX: {reason}", "Run with ZOO_DEBUG=1 to see where tracing stops."
+            ) from error
+        if program is None:
+            raise ZooError(f"{name} cannot be exported to ONNX.", "Run with ZOO_DEBUG=1 for details.")
+        large = weight_bytes(task) > LARGE
+        program.save(str(path), external_data=large)
+    model = onnx.load(str(path), load_external_data=False)
+    strip(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def strip(model: ModelProto) -> None:
+    """Drop what the exporter notes per node: stack traces with the paths of this machine, half of a small file."""
+    for graph in [model.graph, *model.functions]:
+        for node in graph.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+    for value in [*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer]:
+        del value.metadata_props[:]
+        value.doc_string = ""
+    del model.graph.metadata_props[:]
+
+
+def tail(model: ModelProto) -> list[str]:
+    """Names of the nodes behind the last matrix product: they make user units and probabilities of its output, which
+    deserve float32 whatever the precision of the network."""
+    made = {output: node for node in model.graph.node for output in node.output}
+    waiting, names = [one.name for one in model.graph.output], set()
+    while waiting:
+        node = made.get(waiting.pop())
+        if node is not None and node.op_type not in ("Gemm", "MatMul", "Conv") and node.name not in names:
+            names.add(node.name)
+            waiting += node.input
+    return [node.name for node in model.graph.node if node.name in names]
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Exporter chatter off stdout, which holds data alone, and off the log."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
