@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 import zoo
-from zoo.config import make_config
 from zoo.console import say
 from zoo.data.batches import Eval, label_array
 from zoo.data.dataset import DataSet
@@ -20,7 +19,7 @@ from zoo.data.sources import load_dataset
 from zoo.engine.evaluate import collect
 from zoo.engine.runtime import Runtime
 from zoo.metrics import full_report
-from zoo.prepared import Prepared, read_dataset
+from zoo.prepared import Prepared, run_dataset
 from zoo.report import write_report
 from zoo.run import Run, open_run, write_json
 from zoo.targets import Model, decode_all, open_target
@@ -133,11 +132,7 @@ def _own_data(path: Path, model: Model, registry: Registry) -> DataSet:
     """The data of the run that ``path`` is, or lies in."""
     for folder in (path, path.resolve().parent, path.resolve().parent.parent):
         if model.backend == "torch" and (folder / "manifest.json").is_file():
-            run = open_run(folder)
-            dataset = read_dataset(make_config(run.config), str(model.meta["input"]["modality"]), registry)
-            if dataset.fingerprint != run.manifest.get("data", {}).get("fingerprint"):
-                say(f"note: the data of {folder} has changed since training; figures may differ from the run's own")
-            return dataset
+            return run_dataset(open_run(folder), str(model.meta["input"]["modality"]), registry)
     data = model.meta.get("data") or {}
     trained_on = f"It was trained on {data['name']} ({data.get('origin', '')}): " if data.get("name") else ""
     raise UsageError(f"{path} is not part of a run, so it has no data of its own.", f"{trained_on}add --data.")
@@ -187,7 +182,7 @@ def measure_run(
         name to value, without the figures that the data cannot decide.
     """
     store, labels = data.stores["val"], data.labels["val"]
-    batches = Eval(store, labels, data.pipeline, batch_size=64)
+    batches = Eval(store, labels, data.pipeline, batch_size=32)
     logits, index = collect(task, batches, runtime)
     decoded = task.head.decode(logits.to(runtime.device))
     scores = (decoded["value"] if task.head.task == "regression" else decoded["scores"]).float().cpu().numpy()

@@ -15,7 +15,6 @@ from zoo.data.sources import load_dataset
 from zoo.data.store import Store, build_store
 from zoo.protocols import Pipeline
 from zoo.run import Run
-from zoo.trained import load_trained
 from zoo_registry.errors import DataError, UsageError
 from zoo_registry.registry import Registry
 
@@ -85,12 +84,15 @@ def prepare(dataset: DataSet, pipeline: Pipeline, config: FinetuneConfig, splits
     return Prepared(dataset, pipeline, stores, labels)
 
 
-def run_data(run: Run, splits: tuple[str, ...] = ("train", "val")) -> Prepared:
+def run_dataset(run: Run, modality: str, registry: Registry) -> DataSet:
     """The data a run was trained on, read again by its configuration; says so where it has changed since."""
-    registry = zoo.default_registry()
-    trained = load_trained(run.path, registry)
-    config = FinetuneConfig(**run.config)
-    dataset = read_dataset(config, trained.pipeline.modality, registry)
+    dataset = read_dataset(FinetuneConfig(**run.config), modality, registry)
     if dataset.fingerprint != run.manifest.get("data", {}).get("fingerprint"):
         say(f"note: the data of {run.path} has changed since training; figures may differ from the run's own")
-    return prepare(dataset, trained.pipeline, config, splits)
+    return dataset
+
+
+def run_data(run: Run, pipeline: Pipeline, splits: tuple[str, ...] = ("train", "val")) -> Prepared:
+    """:func:`run_dataset`, decoded."""
+    dataset = run_dataset(run, pipeline.modality, zoo.default_registry())
+    return prepare(dataset, pipeline, FinetuneConfig(**run.config), splits)

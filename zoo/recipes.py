@@ -148,8 +148,16 @@ def _resolve(config: FinetuneConfig, dataset: DataSet, loaded: LoadedBackbone, r
     if config.strategy is None and not pretrained:
         say("strategy: random weights leave nothing for lp-ft to keep, so everything is trained from the start")
     facts = Facts(len(dataset.splits["train"]), pretrained, len(loaded.backbone.layer_groups()) + 1)
-    values: dict[str, Any] = {"strategy": strategy, "precision": precision, "task": dataset.task}
-    values["device"] = runtime.device.type
+    values: dict[str, Any] = {
+        "model": loaded.model_id,
+        "weights": _pinned_weights(config, loaded),
+        # A name may mean other data tomorrow, or where ZOO_DATA_PATH is not set; a path does not.
+        "data": dataset.path or config.data,
+        "strategy": strategy,
+        "task": dataset.task,
+        "device": runtime.device.type,
+        "precision": precision,
+    }
     stages = STRATEGIES[strategy](config, facts)
     for stage in stages:
         if isinstance(stage, Probe):
@@ -164,6 +172,14 @@ def _resolve(config: FinetuneConfig, dataset: DataSet, loaded: LoadedBackbone, r
                 f"to {lowest:.0e} at the input, BatchNorm statistics {stage.batchnorm}"
             )
     return config.model_copy(update={**values, **resolved(stages)})
+
+
+def _pinned_weights(config: FinetuneConfig, loaded: LoadedBackbone) -> str:
+    """The weights, said so that they mean the same tomorrow and from another folder."""
+    _, weights = _model_of(config)
+    if weights is not None and Path(weights).exists():
+        return str(Path(weights).resolve())
+    return loaded.weights_id.partition("@")[2] or loaded.weights_id
 
 
 def _manifest(config: FinetuneConfig, dataset: DataSet, loaded: LoadedBackbone, registry: Registry) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def _train(stage: Train, context: Context, head_ready: bool) -> list[dict[str, A
     train = TrainBatches(
         data.stores["train"], data.labels["train"], pipeline, batch_size=stage.batch_size, seed=config.seed, mix=mix
     )
-    val = Eval(data.stores["val"], data.labels["val"], data.pipeline, batch_size=2 * stage.batch_size)
+    val = Eval(data.stores["val"], data.labels["val"], data.pipeline, batch_size=stage.batch_size)
     engine = EngineConfig(
         steps=_steps(stage.epochs, train.steps_per_epoch),
         lr=stage.lr,

@@ -100,7 +100,7 @@ def lp_ft(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
     """The head first, then everything gently, early layers least (Kumar et al., "Fine-tuning can distort pretrained
     features and underperform out-of-distribution", ICLR 2022)."""
     epochs = max(2.0, min(10.0, 2_000 / facts.samples))
-    gently = _train(config, facts, epochs=round(epochs), lr=1e-4, bottom=0.1)
+    gently = _train(config, facts, epochs=round(epochs), lr=5e-5, bottom=0.1)
     return (_probe(facts, config.head_epochs), gently)
 
 

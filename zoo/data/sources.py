@@ -38,6 +38,7 @@ class _Found:
     columns: Mapping[str, str] = field(default_factory=dict)
     task: str | None = None
     sample: bool = False
+    local: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -86,7 +87,7 @@ def _locate(data: str, registry: Registry, modality: str, columns: Mapping[str, 
     path = Path(data).expanduser()
     if path.exists():
         kind = "folder" if path.is_dir() else "table"
-        return _Found(_name(path), path, f"{kind} {path}", notes=_shadowed(data, registry))
+        return _Found(_name(path), path, f"{kind} {path}", local=True, notes=_shadowed(data, registry))
     if data.startswith("hf:"):
         source = data.removeprefix("hf:")
         folder = _from_hub(source, cache_dir() / "data" / source.strip("/").replace("/", "--"), columns.get("input"))
@@ -97,7 +98,7 @@ def _locate(data: str, registry: Registry, modality: str, columns: Mapping[str, 
         spec: DatasetSpec = registry.dataset(data).spec
     except UnknownName as error:
         if (local := _on_data_path(data)) is not None:
-            return _Found(data, local, f"folder {local}")
+            return _Found(data, local, f"folder {local}", local=True)
         raise UnknownName(f"{data!r} is no path and no data set that zoo knows.", error.remedy) from None
     return _registered(spec, modality, columns, allow_sample)
 
@@ -136,7 +137,7 @@ def _registered(spec: DatasetSpec, modality: str, columns: Mapping[str, str], al
         )
     task = spec.task if spec.task in TASKS else None
     if (local := _on_data_path(spec.name)) is not None:
-        return _Found(spec.name, local, f"folder {local}", task=task)
+        return _Found(spec.name, local, f"folder {local}", task=task, local=True)
     wanted = {**spec.columns, **columns}
     sources = [source.removeprefix("hf:") for source in spec.sources if source.startswith("hf:")]
     folder = cache_dir() / "data" / spec.name
@@ -152,7 +153,7 @@ def _registered(spec: DatasetSpec, modality: str, columns: Mapping[str, str], al
         note = f"a built-in sample of generated {modality} data stands in for the real {spec.name}"
         if reasons:
             note += f" ({reasons[0].rstrip('.')})"
-        return _Found(spec.name, _sample(spec), f"built-in sample of {spec.name}", {}, task, True, (note,))
+        return _Found(spec.name, _sample(spec), f"built-in sample of {spec.name}", {}, task, sample=True, notes=(note,))
     raise DataError(
         f"The data set {spec.name} is not on this machine. {' '.join(reasons)}".strip(),
         "\n".join(_ways_out(spec, folder, sources, allow_sample)),
@@ -227,6 +228,7 @@ def _assemble(found: _Found, raw: Raw, modality: str, task: str | None, seed: in
         splits=tables,
         labels=labels,
         fingerprint=fingerprint(tables, labels, modality, str(raw.root)),
+        path=os.path.abspath(found.path) if found.local else "",
         notes=tuple(notes),
         sample=found.sample,
     )

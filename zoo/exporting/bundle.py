@@ -118,7 +118,7 @@ def export(
     if weight_bytes(model.module) > LARGE and (preprocess, precision) != ("host", "fp32"):
         raise UsageError("The model is too large for one ONNX file.", "Export with host preprocessing in fp32.")
     splits = ("train", "val") if precision == "int8" else ("val",)
-    data = run_data(opened, splits)
+    data = run_data(opened, model.pipeline, splits)
 
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
