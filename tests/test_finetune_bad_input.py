@@ -134,6 +134,7 @@ def test_too_many_corrupt_images_stop_the_run(photos, tmp_path, capsys):
         (photos / "train" / "bar" / f"broken{i}.jpg").write_bytes(b"not a picture")
     assert finetune(photos, tmp_path / "run") == 6
     assert "broken0.jpg" in complaint(capsys)
+    assert not (tmp_path / "run").exists()
 
 
 def test_missing_column_and_bad_options(photos, tmp_path, capsys):

@@ -12,5 +12,5 @@ step() { printf '\n$ zoo %s\n' "$*" >&2; "$zoo" "$@"; }
 step finetune efficientnet_lite0 --data cats_dogs --output "$out"
 step evaluate "$out"
 step export "$out" -o "$out/export"
-step predict "$out/export" "$(.venv/bin/python tools/one_val_image.py "$out")"
+step predict "$out/export" "$(.venv/bin/python tools/first_val_image.py "$out" 2>/dev/null)"
 printf '\nThe report, with curves and the most confident mistakes: %s/report.html\n' "$out" >&2

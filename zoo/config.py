@@ -66,7 +66,7 @@ class FinetuneConfig(BaseModel):
     precision: Literal["fp32", "bf16", "fp16"] | None = Field(None, description="arithmetic of the forward pass")
     channels_last: bool = Field(True, description="NHWC memory layout for image networks")
     compile: bool = Field(False, description="torch.compile the network")
-    save_every: int | None = Field(None, ge=1, description="steps between checkpoints (each evaluation in any case)")
+    save_every: int | None = Field(None, ge=1, description="steps between checkpoints; by default each evaluation")
     log_every: int = Field(10, ge=1, description="steps between log lines")
     profile: bool = Field(False, description="write a torch profiler trace of a few steps")
 

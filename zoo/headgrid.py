@@ -31,6 +31,7 @@ class HeadGrid(nn.Module):
         self.heads = nn.ModuleList(copy.deepcopy(head) for _ in self.grid)  # type: ignore[misc]
         self.monitor = head.monitor
         self.uses = head.uses
+        self._metrics: GridMetrics | None = None
 
     def forward(self, batch: Batch, phase: str = "main") -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
         """The mean of all heads' losses. Their gradients do not meet, and Adam does not mind their common scale, so
@@ -62,7 +63,10 @@ class HeadGrid(nn.Module):
         return groups
 
     def metrics(self) -> GridMetrics:
-        return GridMetrics(self)
+        """The same object each time: making metrics for every head costs more than evaluating them."""
+        if self._metrics is None:
+            self._metrics = GridMetrics(self)
+        return self._metrics
 
     def after_step(self, step: int, total: int) -> None:
         """Nothing follows a step."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import zoo
 from zoo.console import say
@@ -167,7 +168,7 @@ def measure_run(
     task: SupervisedTask,
     data: Prepared,
     runtime: Runtime,
-    history: Sequence[Mapping[str, Any]],
+    logits: torch.Tensor | None,
     *,
     seconds: float,
 ) -> dict[str, Any]:
@@ -175,19 +176,19 @@ def measure_run(
     ``report.html``, and note the figures in ``model/model.json``. Every process takes part; one writes.
 
     Args:
-        history: evaluations of this call, shown where ``metrics.jsonl`` is missing.
+        logits: of the kept weights on the validation split, in store order; None: computed here.
         seconds: of the run so far.
 
     Returns:
         name to value, without the figures that the data cannot decide.
     """
     store, labels = data.stores["val"], data.labels["val"]
-    batches = Eval(store, labels, data.pipeline, batch_size=32)
-    logits, index = collect(task, batches, runtime)
+    if logits is None:
+        logits, _ = collect(task, Eval(store, labels, data.pipeline, batch_size=32), runtime)
     decoded = task.head.decode(logits.to(runtime.device))
     scores = (decoded["value"] if task.head.task == "regression" else decoded["scores"]).float().cpu().numpy()
     names = data.dataset.labels
-    evaluation = full_report(task.head.task, scores, labels[index.numpy()], names)
+    evaluation = full_report(task.head.task, scores, labels, names)
     metrics = {name: value for name, value in evaluation["metrics"].items() if value is not None}
     if not runtime.is_main:
         return metrics
@@ -203,12 +204,10 @@ def measure_run(
         dataset=data.dataset,
         evaluation=evaluation,
         scores=scores,
-        labels=labels[index.numpy()],
-        inputs=[
-            name_of(inputs[store.kept[row]], int(store.kept[row]), data.dataset.modality) for row in index.tolist()
-        ],
-        events=_events(run.path / "metrics.jsonl") or [{"event": "evaluation", **one} for one in history],
-        thumbnails=(lambda rows: store.take(index.numpy()[np.asarray(rows)])) if pictures else None,
+        labels=labels,
+        inputs=[name_of(inputs[row], int(row), data.dataset.modality) for row in store.kept],
+        events=_events(run.path / "metrics.jsonl"),
+        thumbnails=(lambda rows: store.take(np.asarray(rows))) if pictures else None,
         config=run.config,
         manifest=run.manifest,
         skipped={split: one.bad for split, one in data.stores.items()},

@@ -22,7 +22,7 @@ from zoo.data.dataset import DataSet
 from zoo.engine.optim import format_groups
 from zoo.engine.runtime import Runtime
 from zoo.measure import measure_run
-from zoo.prepared import prepare, read_dataset
+from zoo.prepared import Prepared, prepare, read_dataset
 from zoo.run import SCHEMA_VERSION, Run, check_free, new_folder, open_run, start_run, versions
 from zoo.stages import Context, run_stage, train_groups
 from zoo.strategies import STRATEGIES, Facts, Probe, Train, choose, resolved
@@ -77,13 +77,14 @@ def run_finetune(config: FinetuneConfig, *, output: Path | None = None, show_gro
         dataset = read_dataset(config, identity.input.modality, registry)
         loaded = _load(model, weights, config, registry)
     config = _resolve(config, dataset, loaded, runtime)
-    path = runtime.share(new_folder(output, "finetune", model, config.data) if runtime.is_main else Path())
-    manifest = _manifest(config, dataset, loaded, registry)
-    run = Run(path, config.model_dump(), manifest)
+    runtime = Runtime.create(config.precision or "fp32", config.device)
+    data = _decode(dataset, loaded, config, registry, runtime)
+    path = runtime.share(new_folder(output, "finetune", model, dataset.name) if runtime.is_main else Path())
+    run = Run(path, config.model_dump(), _manifest(config, dataset, loaded, registry))
     if runtime.is_main:
         start_run(run)
     say(f"run: {path}")
-    return _train(run, config, dataset, loaded, registry, resume=False, show_groups=show_groups)
+    return _train(run, config, data, loaded, registry, runtime, resume=False, show_groups=show_groups)
 
 
 def resume_finetune(path: str | Path) -> FinetuneResult:
@@ -112,9 +113,10 @@ def resume_finetune(path: str | Path) -> FinetuneResult:
             f"The pretrained weights of {run.path} are not the ones it began with.",
             "Restore them, or start a new run.",
         )
+    data = _decode(dataset, loaded, config, registry, runtime)
     _mark(run, runtime, "running")
     say(f"run: {run.path} (resumed)")
-    return _train(run, config, dataset, loaded, registry, resume=True)
+    return _train(run, config, data, loaded, registry, runtime, resume=True)
 
 
 def _check_names(config: FinetuneConfig, registry: Registry) -> None:
@@ -137,6 +139,15 @@ def _model_of(config: FinetuneConfig) -> tuple[str, str | None]:
 def _load(model: str, weights: str | None, config: FinetuneConfig, registry: Registry) -> LoadedBackbone:
     torch.manual_seed(config.seed)  # random weights, and the head after them, are a function of the seed
     return load_backbone(model, weights=weights, registry=registry, size=config.size)
+
+
+def _decode(
+    dataset: DataSet, loaded: LoadedBackbone, config: FinetuneConfig, registry: Registry, runtime: Runtime
+) -> Prepared:
+    """Before a run folder is made, so that bad data leaves none behind."""
+    pipeline = pipeline_for(loaded.model_id, loaded.input, registry)
+    with runtime.main_first():
+        return prepare(dataset, pipeline, config, ("train", "val"))
 
 
 def _resolve(config: FinetuneConfig, dataset: DataSet, loaded: LoadedBackbone, runtime: Runtime) -> FinetuneConfig:
@@ -210,18 +221,16 @@ def _manifest(config: FinetuneConfig, dataset: DataSet, loaded: LoadedBackbone, 
 def _train(
     run: Run,
     config: FinetuneConfig,
-    dataset: DataSet,
+    data: Prepared,
     loaded: LoadedBackbone,
     registry: Registry,
+    runtime: Runtime,
     *,
     resume: bool,
     show_groups: bool = False,
 ) -> FinetuneResult:
     began = time.monotonic()
-    runtime = Runtime.create(config.precision or "fp32", config.device)
-    pipeline = pipeline_for(loaded.model_id, loaded.input, registry)
-    with runtime.main_first():
-        data = prepare(dataset, pipeline, config, ("train", "val"))
+    dataset, pipeline = data.dataset, data.pipeline
     task, head_name = _task(config, dataset, data.labels["train"], loaded, registry)
     facts = Facts(len(dataset.splits["train"]), loaded.weights_id != "none", len(task.layer_groups()))
     stages = STRATEGIES[config.strategy or "lp-ft"](config, facts)
@@ -247,10 +256,8 @@ def _train(
         for stage in stages:
             if isinstance(stage, Train):
                 say(format_groups(train_groups(stage, context)))
-    history: list[dict[str, Any]] = []
     try:
-        for number, stage in enumerate(stages):
-            history += run_stage(stage, context, after=stages[:number])
+        results = [run_stage(stage, context, after=stages[:number]) for number, stage in enumerate(stages)]
     except (Interrupted, Terminated) as stop:
         _mark(run, runtime, "interrupted")
         raise type(stop)(f"{stop.problem}", f"Go on with: zoo finetune --resume {run.path}") from None
@@ -260,7 +267,8 @@ def _train(
     task.eval()
     if runtime.is_main:
         save_trained(run.path / "model", task, meta)
-    metrics = measure_run(run, task, data, runtime, history, seconds=time.monotonic() - began)
+    logits = results[-1].logits
+    metrics = measure_run(run, task, data, runtime, logits, seconds=time.monotonic() - began)
     if runtime.is_main:
         seconds = round(time.monotonic() - began, 1)
         finished = time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -119,6 +119,7 @@ def open_run(path: str | Path) -> Run:
         if not isinstance(manifest, dict) or not isinstance(config, dict):
             raise ValueError("manifest.json or config.yaml holds no keys and values")
     except (OSError, ValueError, yaml.YAMLError) as error:
-        what = "does not exist" if not path.exists() else f"is not a run folder ({error})"
+        why = f"it has no {Path(error.filename).name}" if isinstance(error, OSError) else error
+        what = f"is not a run folder ({why})" if path.exists() else "does not exist"
         raise UsageError(f"{path} {what}.", "Give the folder a finetune printed: it holds manifest.json.") from error
     return Run(path, config, manifest)

@@ -57,21 +57,34 @@ class Context:
         }
 
 
-def run_stage(stage: Stage, context: Context, after: Sequence[Stage]) -> list[dict[str, Any]]:
-    """Run a stage (or what is left of it); the context's task holds its result. Returns the evaluations on the way."""
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage leaves besides the task it trained.
+
+    Attributes:
+        history: the evaluations on the way.
+        logits: of the kept weights on the validation split, (n, ...) in store order, where the stage knows them.
+    """
+
+    history: list[dict[str, Any]]
+    logits: torch.Tensor | None = None
+
+
+def run_stage(stage: Stage, context: Context, after: Sequence[Stage]) -> StageResult:
+    """Run a stage, or what is left of it; the context's task holds its weights afterwards."""
     if isinstance(stage, Probe):
         return _probe(stage, context, alone=not after)
     return _train(stage, context, head_ready=any(isinstance(earlier, Probe) for earlier in after))
 
 
-def _probe(stage: Probe, context: Context, alone: bool) -> list[dict[str, Any]]:
+def _probe(stage: Probe, context: Context, alone: bool) -> StageResult:
     config, task, runtime = context.config, context.task, context.runtime
     checkpoints = Checkpoints(context.run.path / "checkpoints")
     selected = checkpoints.folder / "head-selected.safetensors"
     if context.resume and (state := _read(selected)) is not None:
         task.head.load_state_dict(state)
         say("head: already trained")
-        return []
+        return StageResult([])
     (field,) = task.head.uses
     task.to(runtime.device).eval()
     if config.channels_last:
@@ -100,7 +113,7 @@ def _probe(stage: Probe, context: Context, alone: bool) -> list[dict[str, Any]]:
         channels_last=False,
     )
     result = _fit(stage.name, grid, train, val, engine, grid.param_groups(), context)
-    best = _best_head(grid, val, runtime)
+    best, logits = _best_head(grid, val, runtime)
     task.head.load_state_dict(grid.heads[best].state_dict())
     lr, weight_decay = stage.grid[best]
     metric = grid.monitor[0]
@@ -111,15 +124,18 @@ def _probe(stage: Probe, context: Context, alone: bool) -> list[dict[str, Any]]:
         if alone:  # what "RUN/checkpoints/best" means should not depend on the strategy
             checkpoints.save("best", {"model": task.state_dict()}, {"stage": stage.name, "metrics": result.metrics})
     runtime.barrier()
-    return result.history
+    return StageResult(result.history, logits)
 
 
-def _best_head(grid: HeadGrid, val: Eval, runtime: Runtime) -> int:
-    """The head that validation prefers, from the gathered logits, so that every process picks the same."""
+def _best_head(grid: HeadGrid, val: Eval, runtime: Runtime) -> tuple[int, torch.Tensor]:
+    """The head that validation prefers and its logits, gathered, so that every process picks the same."""
     logits, index = collect(grid, val, runtime)
-    metrics = grid.metrics()
+    metrics = grid.metrics().to(torch.device("cpu"))
+    metrics.reset()
+    grid.to("cpu")
     metrics.update(logits, {"label": torch.as_tensor(val.labels)[index]})
-    return int(metrics.compute()["best_head"])
+    best = int(metrics.compute()["best_head"])
+    return best, logits[:, best]
 
 
 def train_groups(stage: Train, context: Context) -> list[ParamGroup]:
@@ -129,7 +145,7 @@ def train_groups(stage: Train, context: Context) -> list[ParamGroup]:
     )
 
 
-def _train(stage: Train, context: Context, head_ready: bool) -> list[dict[str, Any]]:
+def _train(stage: Train, context: Context, head_ready: bool) -> StageResult:
     config, task, data = context.config, context.task, context.data
     mix = Mix(config.mixup, config.cutmix, len(data.dataset.labels)) if config.mixup or config.cutmix else None
     pipeline = data.pipeline if config.augment else Unvaried(data.pipeline)
@@ -158,7 +174,12 @@ def _train(stage: Train, context: Context, head_ready: bool) -> list[dict[str, A
         batchnorm=stage.batchnorm,
         profile=config.profile,
     )
-    return _fit(stage.name, task, train, val, engine, train_groups(stage, context), context).history
+    result = _fit(stage.name, task, train, val, engine, train_groups(stage, context), context)
+    if result.best_step == 0:
+        say("main: training everything did not improve on the head alone, whose weights are kept")
+    else:
+        say(f"main: the weights after step {result.best_step} of {result.steps} are kept")
+    return StageResult(result.history)
 
 
 def _fit(

@@ -178,7 +178,7 @@ def _alexnet() -> ModelSpec:
         family="alexnet",
         dim=4096,
         params=61_100_840,
-        layouts=("pooled", "tokens", "grid"),
+        layouts=("pooled", "tokens", "grid", "layers"),
         exports=("onnx",),
         default_weights="imagenet1k_v1",
         license="bsd-3-clause",

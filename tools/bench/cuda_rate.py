@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from throughput import zoo_side
 
-from zoo.data.batches import Train
+from zoo.data.batches import Eval, Train
 from zoo.engine.checkpoint import Checkpoints
 from zoo.engine.config import EngineConfig
+from zoo.engine.logger import Logger
 from zoo.engine.loop import fit
 from zoo.engine.optim import layerwise_groups
 from zoo.engine.runtime import Runtime
@@ -47,12 +48,12 @@ class Synthetic:
         return batch
 
 
-def rate(task: SupervisedTask, batches: TrainBatches, steps: int, folder: Path) -> float:
-    config = EngineConfig(steps=steps, lr=1e-4, precision="bf16", batchnorm="train", log_every=20)
+def rate(task: SupervisedTask, batches: TrainBatches, val: Eval, steps: int, folder: Path) -> float:
+    config = EngineConfig(steps=steps, lr=1e-4, precision="bf16", channels_last=True, log_every=20, eval_every=steps)
     groups = {"main": layerwise_groups(task.layer_groups(), weight_decay=0.05, layer_decay=1.0)}
     runtime = Runtime.create("bf16", "cuda")
-    checkpoints = Checkpoints(folder)
-    result = fit(task, batches, None, config, groups, runtime=runtime, checkpoints=checkpoints, logger=None)
+    logger, checkpoints = Logger(folder, quiet=True), Checkpoints(folder)
+    result = fit(task, batches, val, config, groups, runtime=runtime, checkpoints=checkpoints, logger=logger)
     return result.samples_per_second
 
 
@@ -71,10 +72,11 @@ def main() -> None:
         folder = Path(name)
         task, data = zoo_side(options.model, options.size)
         real = Train(data.stores["train"], data.labels["train"], data.pipeline, batch_size=options.batch_size, seed=0)
+        val = Eval(data.stores["val"], data.labels["val"], data.pipeline, batch_size=64)
         fake = Synthetic(options.size, options.batch_size, options.steps)
         for turn in range(options.rounds):
-            synthetic.append(rate(task, fake, options.steps, folder / f"synthetic{turn}"))
-            cached.append(rate(task, real, options.steps, folder / f"cached{turn}"))
+            synthetic.append(rate(task, fake, val, options.steps, folder / f"synthetic{turn}"))
+            cached.append(rate(task, real, val, options.steps, folder / f"cached{turn}"))
     a, b = statistics.median(cached[1:]), statistics.median(synthetic[1:])
     print(f"{torch.cuda.get_device_name()}, {options.model}, {options.size} px, batch {options.batch_size}, bf16")
     print(f"| data | img/s (median of {options.rounds - 1}) |\n|---|---|")

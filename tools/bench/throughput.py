@@ -20,9 +20,10 @@ from plain_loop import finetune_epochs, loaders
 
 import zoo
 from zoo.config import make_config
-from zoo.data.batches import Train
+from zoo.data.batches import Eval, Train
 from zoo.engine.checkpoint import Checkpoints
 from zoo.engine.config import EngineConfig
+from zoo.engine.logger import Logger
 from zoo.engine.loop import fit
 from zoo.engine.optim import layerwise_groups
 from zoo.engine.runtime import Runtime
@@ -38,7 +39,7 @@ def zoo_side(model: str, size: int) -> tuple[SupervisedTask, Prepared]:
     loaded = load_backbone(model, weights="none", registry=registry, size=size)
     config = make_config({"model": model, "data": "cats_dogs", "sample": False})
     dataset = read_dataset(config, "image", registry)
-    data = prepare(dataset, pipeline_for(loaded.model_id, loaded.input, registry), config, ("train",))
+    data = prepare(dataset, pipeline_for(loaded.model_id, loaded.input, registry), config, ("train", "val"))
     head = build_head("classification", loaded.backbone.dim, dataset.labels, registry)
     return SupervisedTask(loaded.backbone, head), data
 
@@ -46,11 +47,13 @@ def zoo_side(model: str, size: int) -> tuple[SupervisedTask, Prepared]:
 def zoo_epoch(task: SupervisedTask, data: Prepared, batch_size: int, folder: Path) -> float:
     """Samples per second of one epoch of the engine's own loop: augmentation, clipping and logging included."""
     batches = Train(data.stores["train"], data.labels["train"], data.pipeline, batch_size=batch_size, seed=0)
-    config = EngineConfig(steps=batches.steps_per_epoch, lr=1e-4, weight_decay=0.05, clip_norm=1.0, batchnorm="train")
+    config = EngineConfig(steps=batches.steps_per_epoch, lr=1e-4, weight_decay=0.05, clip_norm=1.0, channels_last=True)
     groups = {"main": layerwise_groups(task.layer_groups(), weight_decay=0.05, layer_decay=1.0)}
     runtime = Runtime.create("fp32", "cpu")
-    result = fit(task, batches, None, config, groups, runtime=runtime, checkpoints=Checkpoints(folder), logger=None)
-    return result.samples_per_second
+    val = Eval(data.stores["val"], data.labels["val"], data.pipeline, batch_size=batch_size)
+    logger, checkpoints = Logger(folder, quiet=True), Checkpoints(folder)
+    result = fit(task, batches, val, config, groups, runtime=runtime, checkpoints=checkpoints, logger=logger)
+    return result.samples_per_second  # evaluations and checkpoints are not in it, as on the other side
 
 
 def main() -> None:

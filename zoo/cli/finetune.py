@@ -26,7 +26,8 @@ def _click_type(annotation: Any) -> Any:
 
 
 def _help(field: FieldInfo) -> str:
-    default = "" if field.default is None or isinstance(field.default, bool) else f"  [default: {field.default}]"
+    silent = field.is_required() or field.default is None or isinstance(field.default, bool)
+    default = "" if silent else f"  [default: {field.default}]"
     return f"{field.description}{default}"
 
 

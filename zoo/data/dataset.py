@@ -34,10 +34,10 @@ class DataSet:
         splits: ``train`` and ``val`` always, ``test`` where the source has one.
         labels: class names in id order; empty for regression.
         fingerprint: sha256 over inputs (names, sizes, times) and labels: equal data, equal fingerprint.
-        path: absolute path of local files that were named or found; empty for the hub, the cache and samples, which
-            their name finds again.
         notes: what a careful person would want to know, in order: guesses made, splits cut, duplicates, imbalance.
         sample: True for a built-in offline sample standing in for the real data.
+        path: absolute path of local files that were named or found; empty for the hub, the cache and samples, which
+            their name finds again.
     """
 
     name: str
@@ -47,6 +47,6 @@ class DataSet:
     splits: dict[str, Table]
     labels: tuple[str, ...]
     fingerprint: str
-    path: str = ""
     notes: tuple[str, ...] = field(default=())
     sample: bool = False
+    path: str = ""

@@ -93,7 +93,8 @@ class Logger:
         due = event == "evaluation" or now - self._said >= QUIET_SECONDS or step == self.total
         if not self.quiet and not self._bar and due:
             self._said = now
-            print(json.dumps({**line, "steps": self.total, **self._eta(step, now)}), file=self._stream, flush=True)
+            short = {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in line.items()}
+            print(json.dumps({**short, "steps": self.total, **self._eta(step, now)}), file=self._stream, flush=True)
 
     def _eta(self, step: int, now: float) -> dict[str, float]:
         first, began = self._began
