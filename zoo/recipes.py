@@ -113,6 +113,8 @@ def resume_finetune(path: str | Path) -> FinetuneResult:
             f"The pretrained weights of {run.path} are not the ones it began with.",
             "Restore them, or start a new run.",
         )
+    if (threads := run.manifest.get("threads", torch.get_num_threads())) != torch.get_num_threads():
+        say(f"note: the run began with {threads} threads; with {torch.get_num_threads()} its last bits may differ")
     data = _decode(dataset, loaded, config, registry, runtime)
     _mark(run, runtime, "running")
     say(f"run: {run.path} (resumed)")
@@ -213,6 +215,7 @@ def _manifest(config: FinetuneConfig, dataset: DataSet, loaded: LoadedBackbone, 
         },
         "seed": config.seed,
         "device": config.device,
+        "threads": torch.get_num_threads(),
         "device_name": torch.cuda.get_device_name() if config.device == "cuda" else None,
         "versions": versions(*registry.model(loaded.model_id).spec.requires),
     }

@@ -37,8 +37,11 @@ def launch(folder: Path, processes: int) -> Path:
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    base = tmp_path_factory.mktemp("ranks")
-    return launch(base / "one", 1), launch(base / "two", 2)
+    base, threads = tmp_path_factory.mktemp("ranks"), torch.get_num_threads()
+    try:
+        return launch(base / "one", 1), launch(base / "two", 2)
+    finally:
+        torch.set_num_threads(threads)  # other tests compare bits with processes that have their own number
 
 
 def curve(folder: Path, event: str) -> list[float]:

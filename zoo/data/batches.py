@@ -134,7 +134,9 @@ def _batches(store: Rows, labels: np.ndarray, name: str, rows: Iterable[np.ndarr
             "label": torch.from_numpy(labels[chosen]),
             "index": torch.from_numpy(chosen),
         }
-        yield {key: value.pin_memory() for key, value in batch.items()} if pin else batch
+        # torch's own memory: the rounding of a CPU kernel may follow the alignment of its input, which numpy leaves to
+        # chance, and a resumed run must repeat every bit.
+        yield {key: value.pin_memory() if pin else value.clone() for key, value in batch.items()}
 
 
 def _prefetch(source: Iterator[T], depth: int = 2) -> Iterator[T]:
