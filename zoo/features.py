@@ -86,15 +86,18 @@ def state_hash(module: nn.Module) -> str:
 
 
 def compute_features(
-    backbone: Backbone, data: Prepared, split: str, field: str, runtime: Runtime, precision: str
+    backbone: Backbone, weights: str, data: Prepared, split: str, field: str, runtime: Runtime, precision: str
 ) -> np.ndarray:
     """One field of Features for every row of a split, in evaluation mode, from the cache where it has it.
+
+    Args:
+        weights: :func:`state_hash` of the backbone.
 
     Returns:
         (n, ...) float32, memory-mapped where it came from the cache.
     """
     store, pipeline = data.stores[split], data.pipeline
-    facts = [backbone.spec.name, state_hash(backbone.module), pipeline.describe(), field, precision]
+    facts = [backbone.spec.name, weights, pipeline.describe(), field, precision]
     facts += [store.key, torch.__version__]
     key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
     path = cache_dir() / "features" / f"{key}.npy"

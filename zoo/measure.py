@@ -23,7 +23,7 @@ from zoo.metrics import full_report
 from zoo.prepared import Prepared, run_dataset
 from zoo.report import write_report
 from zoo.run import Run, open_run, write_json
-from zoo.targets import Model, decode_all, open_target
+from zoo.targets import Model, check_readable, decode_all, open_target
 from zoo.tasks import SupervisedTask
 from zoo_registry.errors import DataError, UsageError
 from zoo_registry.registry import Registry
@@ -84,7 +84,9 @@ def evaluate(
     items = [item for part in parts for item in dataset.splits[part].columns["input"]]
     say(f"evaluating {len(items):,} samples of {dataset.origin} ({split}) with {model.backend}")
     scores, rows, bad = _scores(model, items, batch_size)
-    _check_bad(len(rows), bad, max_bad)
+    for _, why in bad[:5]:
+        say(f"  skipped: {why}")
+    check_readable(len(rows), len(bad), max_bad)
     return {
         "schema_version": SCHEMA_VERSION,
         "target": str(target),
@@ -151,16 +153,6 @@ def _scores(
             scores.append(model.run([array for _, array in good])[1])
             rows += [position for position, _ in good]
     return np.concatenate(scores) if scores else np.empty(0), np.array(rows, dtype=np.int64), bad
-
-
-def _check_bad(readable: int, bad: list[tuple[str, str]], max_bad: float) -> None:
-    for _, why in bad[:5]:
-        say(f"  skipped: {why}")
-    if not readable or len(bad) > max_bad * (readable + len(bad)):
-        raise DataError(
-            f"{len(bad)} of {readable + len(bad)} inputs could not be read.",
-            f"Repair or remove them; up to {max_bad:.0%} are skipped.",
-        )
 
 
 def measure_run(

@@ -11,7 +11,7 @@ from typing import Any
 
 from zoo.console import say
 from zoo.serve_model import as_prediction
-from zoo.targets import Model, decode_all, open_target
+from zoo.targets import Model, check_readable, decode_all, open_target
 from zoo_registry.errors import DataError, UsageError
 
 # Only what a folder is searched for; a file that is named is always tried.
@@ -34,12 +34,7 @@ class Predictions:
 
     def check(self, max_bad: float) -> None:
         """Raise DataError where all inputs, or a larger share than ``max_bad``, could not be read."""
-        total = len(self.rows) + len(self.bad)
-        if self.bad and (not self.rows or len(self.bad) > max_bad * total):
-            raise DataError(
-                f"{len(self.bad)} of {total} inputs could not be read.",
-                f"Repair or remove them; up to {max_bad:.0%} are skipped.",
-            )
+        check_readable(len(self.rows), len(self.bad), max_bad)
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:

@@ -53,7 +53,7 @@ def parse_bytes(text: str) -> int:
 
 
 def read_dataset(config: FinetuneConfig, modality: str, registry: Registry) -> DataSet:
-    """The data set a configuration names,, said."""
+    """The data set a configuration names; what was taken is said."""
     columns = {"input": config.input_column, "label": config.label_column, "split": config.split_column}
     return load_dataset(
         config.data,

@@ -6,7 +6,7 @@ Nothing here knows a modality; a :class:`Pipeline` is the only place that does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -232,7 +232,3 @@ class ParamGroup:
     params: tuple[tuple[str, nn.Parameter], ...]
     lr_scale: float
     weight_decay: float
-
-
-Transform = Callable[[Batch], Batch]
-Options = Mapping[str, Any]

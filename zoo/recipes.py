@@ -254,13 +254,14 @@ def _train(
     }
     if runtime.is_main:
         write_meta(run.path / "model", meta)
-    context = Context(run, config, task, data, runtime, facts, resume)
+    context = Context(run, config, task, data, runtime, resume)
     if show_groups:
         for stage in stages:
             if isinstance(stage, Train):
                 say(format_groups(train_groups(stage, context)))
     try:
-        results = [run_stage(stage, context, after=stages[:number]) for number, stage in enumerate(stages)]
+        for number, stage in enumerate(stages):
+            logits = run_stage(stage, context, after=stages[:number])
     except (Interrupted, Terminated) as stop:
         _mark(run, runtime, "interrupted")
         raise type(stop)(f"{stop.problem}", f"Go on with: zoo finetune --resume {run.path}") from None
@@ -270,7 +271,6 @@ def _train(
     task.eval()
     if runtime.is_main:
         save_trained(run.path / "model", task, meta)
-    logits = results[-1].logits
     metrics = measure_run(run, task, data, runtime, logits, seconds=time.monotonic() - began)
     if runtime.is_main:
         seconds = round(time.monotonic() - began, 1)

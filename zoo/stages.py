@@ -6,12 +6,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from zoo.config import FinetuneConfig
 from zoo.console import say
@@ -24,15 +21,16 @@ from zoo.engine.logger import Logger
 from zoo.engine.loop import FitResult, fit
 from zoo.engine.optim import layerwise_groups
 from zoo.engine.runtime import Runtime
-from zoo.features import ArrayStore, FeaturePipeline, compute_features
+from zoo.features import ArrayStore, FeaturePipeline, compute_features, state_hash
 from zoo.headgrid import HeadGrid
 from zoo.prepared import Prepared
 from zoo.protocols import Batch, Draws, ParamGroup, Pipeline
 from zoo.run import Run
-from zoo.strategies import Facts, Probe, Stage, Train
+from zoo.strategies import Probe, Stage, Train
 from zoo.tasks import SupervisedTask
 
 EVALUATIONS_OF_A_GRID = 10
+SELECTED = "head-selected"  # checkpoint of the head that validation preferred
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,6 @@ class Context:
     task: SupervisedTask
     data: Prepared
     runtime: Runtime
-    facts: Facts
     resume: bool
 
     @property
@@ -57,40 +54,33 @@ class Context:
         }
 
 
-@dataclass(frozen=True)
-class StageResult:
-    """What a stage leaves besides the task it trained.
+def run_stage(stage: Stage, context: Context, after: Sequence[Stage]) -> torch.Tensor | None:
+    """Run a stage, or what is left of it; the context's task holds its weights afterwards.
 
-    Attributes:
-        history: the evaluations on the way.
-        logits: of the kept weights on the validation split, (n, ...) in store order, where the stage knows them.
+    Returns:
+        their logits on the validation split, (n, ...) in store order, where the stage has them at hand.
     """
-
-    history: list[dict[str, Any]]
-    logits: torch.Tensor | None = None
-
-
-def run_stage(stage: Stage, context: Context, after: Sequence[Stage]) -> StageResult:
-    """Run a stage, or what is left of it; the context's task holds its weights afterwards."""
     if isinstance(stage, Probe):
         return _probe(stage, context, alone=not after)
-    return _train(stage, context, head_ready=any(isinstance(earlier, Probe) for earlier in after))
+    _train(stage, context, head_ready=any(isinstance(earlier, Probe) for earlier in after))
+    return None
 
 
-def _probe(stage: Probe, context: Context, alone: bool) -> StageResult:
+def _probe(stage: Probe, context: Context, alone: bool) -> torch.Tensor | None:
     config, task, runtime = context.config, context.task, context.runtime
     checkpoints = Checkpoints(context.run.path / "checkpoints")
-    selected = checkpoints.folder / "head-selected.safetensors"
-    if context.resume and (state := _read(selected)) is not None:
-        task.head.load_state_dict(state)
+    if context.resume and checkpoints.has(SELECTED):
+        files, _ = checkpoints.load(SELECTED)
+        task.head.load_state_dict(files["model"])
         say("head: already trained")
-        return StageResult([])
+        return None
     (field,) = task.head.uses
     task.to(runtime.device).eval()
     if config.channels_last:
         task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = state_hash(task.backbone.module)
     arrays = {
-        split: compute_features(task.backbone, context.data, split, field, runtime, config.precision or "fp32")
+        split: compute_features(task.backbone, weights, context.data, split, field, runtime, config.precision or "fp32")
         for split in ("train", "val")
     }
     pipeline = FeaturePipeline(field, arrays["train"].shape[1:])
@@ -120,11 +110,11 @@ def _probe(stage: Probe, context: Context, alone: bool) -> StageResult:
     chosen = f"learning rate {lr:g}, weight decay {weight_decay:g}"
     say(f"head: {metric} {result.metrics[metric]:.4f}, the best of {len(stage.grid)} ({chosen})")
     if runtime.is_main:
-        _write(selected, task.head.state_dict())
+        checkpoints.save(SELECTED, {"model": task.head.state_dict()}, {"stage": stage.name})
         if alone:  # what "RUN/checkpoints/best" means should not depend on the strategy
             checkpoints.save("best", {"model": task.state_dict()}, {"stage": stage.name, "metrics": result.metrics})
     runtime.barrier()
-    return StageResult(result.history, logits)
+    return logits
 
 
 def _best_head(grid: HeadGrid, val: Eval, runtime: Runtime) -> tuple[int, torch.Tensor]:
@@ -145,7 +135,7 @@ def train_groups(stage: Train, context: Context) -> list[ParamGroup]:
     )
 
 
-def _train(stage: Train, context: Context, head_ready: bool) -> StageResult:
+def _train(stage: Train, context: Context, head_ready: bool) -> None:
     config, task, data = context.config, context.task, context.data
     mix = Mix(config.mixup, config.cutmix, len(data.dataset.labels)) if config.mixup or config.cutmix else None
     pipeline = data.pipeline if config.augment else Unvaried(data.pipeline)
@@ -179,7 +169,6 @@ def _train(stage: Train, context: Context, head_ready: bool) -> StageResult:
         say("main: training everything did not improve on the head alone, whose weights are kept")
     else:
         say(f"main: the weights after step {result.best_step} of {result.steps} are kept")
-    return StageResult(result.history)
 
 
 def _fit(
@@ -208,19 +197,6 @@ def _fit(
 
 def _steps(epochs: float, steps_per_epoch: int) -> int:
     return max(1, round(epochs * steps_per_epoch))
-
-
-def _read(path: Path) -> dict[str, torch.Tensor] | None:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError):
-        return None
-
-
-def _write(path: Path, state: dict[str, torch.Tensor]) -> None:
-    temporary = path.with_suffix(".tmp")
-    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
-    temporary.replace(path)
 
 
 class Unvaried:

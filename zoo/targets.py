@@ -76,3 +76,13 @@ def decode_all(
                 [(position, array) for position, array, _ in done if array is not None],
                 [(position, why) for position, array, why in done if array is None],
             )
+
+
+def check_readable(readable: int, bad: int, max_bad: float) -> None:
+    """Raise DataError where no input, or too small a share of them, could be read."""
+    total = readable + bad
+    if not readable or bad > max_bad * total:
+        raise DataError(
+            f"{bad} of {total} inputs could not be read.",
+            f"Repair or remove them; up to {max_bad:.0%} are skipped.",
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from zoo.protocols import Backbone, Batch, Features, Head, LayerGroups, Metrics
@@ -65,9 +64,3 @@ class _Exportable(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         features: Features = self.task.backbone(dict(zip(self.names, inputs, strict=True)), self.task.head.uses)
         return self.task.head(features)
-
-
-@torch.no_grad()
-def predict_logits(task: SupervisedTask, batch: Batch) -> Tensor:
-    """Logits of a prepared batch, in the mode the task is in."""
-    return task.head(task.backbone(batch, task.head.uses))

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 import zoo
-from zoo.engine.checkpoint import Checkpoints
+from zoo.engine.checkpoint import Checkpoints, write_tensors
 from zoo.protocols import Backbone, Pipeline
 from zoo.run import SCHEMA_VERSION, open_run, write_json
 from zoo.tasks import SupervisedTask
@@ -59,7 +59,7 @@ def save_trained(folder: Path, task: SupervisedTask, meta: dict[str, Any]) -> No
         path = folder / f"{name}.safetensors"
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         try:
-            save_file({k: v.detach().cpu().contiguous() for k, v in _state(module).items()}, temporary)
+            write_tensors(temporary, module.state_dict())
             temporary.replace(path)
         except (OSError, SafetensorError) as error:
             temporary.unlink(missing_ok=True)
@@ -68,18 +68,6 @@ def save_trained(folder: Path, task: SupervisedTask, meta: dict[str, Any]) -> No
             ) from error
         hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     write_meta(folder, {**meta, "sha256": hashes})
-
-
-def _state(module: Any) -> dict[str, Any]:
-    """A state dict without aliases, which safetensors refuses: tied parameters are kept under their first name."""
-    seen: set[int] = set()
-    state = {}
-    for name, value in module.state_dict().items():
-        if value.numel() and value.data_ptr() in seen:
-            value = value.clone()
-        seen.add(value.data_ptr())
-        state[name] = value
-    return state
 
 
 def build_head(name: str, dim: int, labels: tuple[str, ...], registry: Registry, **options: Any) -> Any:
