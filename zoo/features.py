@@ -24,6 +24,8 @@ from zoo.protocols import Backbone, Batch
 class ArrayStore:
     """An array as :class:`zoo.data.store.Rows`."""
 
+    lengths: np.ndarray | None = None
+
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
 

@@ -6,20 +6,26 @@ Nothing here knows a modality; a :class:`Pipeline` is the only place that does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoo.data.dataset import Table
 from zoo_registry.specs import InputSpec, ModelSpec
 
 Batch = dict[str, Tensor]
 """Tensors that share their first dimension. Always holds ``index`` (B,), the row in the split, and the pipeline's
-``input_name``; supervised batches hold ``label``: (B,) int64 class ids, (B, C) float multi-label targets or mixed
-class probabilities, or (B,) float values."""
+``input_name``; where items differ in length also ``length`` (B,), the real length of each. Supervised batches hold
+``label``: (B,) int64 class ids, (B, C) float multi-label targets or mixed class probabilities, (B,) float values, or
+(B, W) int64 ids of a sequence's parts, :data:`IGNORE` where there is none."""
+
+IGNORE = -100
+"""The label of what has no label: padding, special tokens, later pieces of a word."""
 
 LayerGroups = list[tuple[str, list[tuple[str, nn.Parameter]]]]
 """Ordered from the input to the output: (group name, [(parameter name, parameter)]). Every trainable parameter of the
@@ -36,6 +42,7 @@ class Features:
         mask: (B, N) bool, True where a token is real, or None when all are.
         grid: (H, W) or (T,) so that N = prod(grid), or None.
         layers: intermediate token maps [(B, N_i, D_i)] from input to output, or None unless asked for.
+        lm: (B, N, V) next-token logits of a causal language model, or None unless asked for.
     """
 
     pooled: Tensor
@@ -43,6 +50,7 @@ class Features:
     mask: Tensor | None = None
     grid: tuple[int, ...] | None = None
     layers: tuple[Tensor, ...] | None = None
+    lm: Tensor | None = None
 
 
 @runtime_checkable
@@ -62,6 +70,32 @@ class Backbone(Protocol):
     def example_inputs(self, batch_size: int = 2) -> Batch:
         """A batch of zeros in the shape the pipeline's ``prepare`` gives, holding exactly the tensors forward reads."""
         ...
+
+
+@runtime_checkable
+class DynamicAxes(Protocol):
+    """A backbone whose inputs have more free dimensions than the batch."""
+
+    dynamic_axes: Mapping[str, tuple[str, ...]]
+    """Names of the leading dimensions of each input: ``{"input_ids": ("batch", "sequence")}``."""
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A backbone over tokens of a vocabulary."""
+
+    vocabulary: int
+
+    def input_embedding(self) -> nn.Embedding:
+        """(V, E) token embedding table, for output layers tied to it."""
+        ...
+
+
+@runtime_checkable
+class CausalModel(LanguageModel, Protocol):
+    """A language model whose tokens see only what is before them: it fills ``Features.lm``."""
+
+    causal: bool
 
 
 class Metrics(Protocol):
@@ -110,6 +144,15 @@ class Head(Protocol):
     def metrics(self) -> Metrics: ...
 
 
+@runtime_checkable
+class Keeps(Protocol):
+    """A head whose logits are too many to keep for a whole split."""
+
+    def keep(self, logits: Tensor, batch: Batch) -> Tensor:
+        """(B, ...): what evaluation keeps of a batch's logits, and what :meth:`Head.metrics` is updated with."""
+        ...
+
+
 class Task(Protocol):
     """The one ``nn.Module`` the engine trains.
 
@@ -153,6 +196,10 @@ class Draws(Protocol):
         ...
 
 
+RAGGED = -1
+"""Stands for a length of its own for each item in ``Pipeline.shape``."""
+
+
 class Pipeline(Protocol):
     """How one modality's raw items become a backbone's tensors: decoded once on the CPU, then transformed per batch on
     the device. Built from an :class:`InputSpec` alone, so that caches can be read without building a model.
@@ -161,7 +208,8 @@ class Pipeline(Protocol):
         modality: as in InputSpec.
         input_name: key of the decoded array in a Batch (``"image"``).
         key: text naming everything that decides the decoded form; part of the cache key.
-        shape, dtype: of one decoded item.
+        shape, dtype: of one decoded item. A first dimension of :data:`RAGGED` differs from item to item; a batch then
+            holds items padded at their end with zeros to the longest, and ``length``.
     """
 
     modality: str
@@ -191,6 +239,64 @@ class Pipeline(Protocol):
         ...
 
 
+@runtime_checkable
+class Expands(Protocol):
+    """A pipeline whose samples are not the data set's rows one for one: windows of long texts, the texts of a pair."""
+
+    def rows(self, table: Table) -> Table:
+        """The samples of a table (with or without ``label``). Column ``owner`` holds the row each comes from; ``label``
+        what training compares with, ``truth`` what reports compare with where that is something else."""
+        ...
+
+
+@runtime_checkable
+class DecodesBatches(Protocol):
+    """A pipeline that decodes many items faster than one after another."""
+
+    def decode_batch(self, items: Sequence[Any]) -> list[np.ndarray | Exception]:
+        """Each item's array, or the DataError that :meth:`Pipeline.decode` would raise, in its place."""
+        ...
+
+
+@runtime_checkable
+class Cuts(Protocol):
+    """A pipeline that keeps no more than the first ``max_length`` tokens of an item."""
+
+    max_length: int
+
+    def count_cut(self, items: Iterable[Any]) -> int:
+        """How many of the items lose tokens; only those of ``max_length`` can be among them."""
+        ...
+
+
+@runtime_checkable
+class Matches(Protocol):
+    """A pipeline that can tell whether it belongs to a backbone."""
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raises WeightsError where it does not: a tokenizer with more tokens than the network knows."""
+        ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A pipeline of tokens, of whose texts one long stream can be made."""
+
+    def pieces(self, texts: Sequence[str], packed: bool) -> list[list[np.ndarray]]:
+        """Token ids of each text, int32 (n,). ``packed``: the whole text and the token that ends it, in one piece. Else
+        as many inputs, with their special tokens, as the text fills."""
+        ...
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A pipeline or backbone with files of its own, such as a tokenizer."""
+
+    def save_assets(self, folder: Path) -> None:
+        """Write them into ``folder``, which can then be ``InputSpec.assets``."""
+        ...
+
+
 class TrainBatches(Protocol):
     """What the engine's loop consumes. ``epoch(step) = step // steps_per_epoch``."""
 
@@ -208,7 +314,7 @@ class TrainBatches(Protocol):
 
 
 class EvalBatches(Protocol):
-    """A split in order. Rank r of w sees the rows r, r+w, ...; ranks may differ in length by one."""
+    """Every row of a split once over all ranks; ``index`` says which. Ranks may differ in length by one."""
 
     samples: int
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -67,6 +69,7 @@ class Registry:
         self._bare: dict[type, dict[str, list[Entry]]] = {kind: {} for kind in hooks.RECORDS.values()}
         self._aliases: dict[str, list[_Alias]] = {}
         self._weights: dict[str, list[WeightsSpec]] = {}
+        self._prefixes: list[Entry] = []
         for item in loaded:
             self._add(item)
 
@@ -85,6 +88,8 @@ class Registry:
                 if isinstance(spec, ModelSpec):
                     for alias, tag in spec.aliases.items():
                         self._aliases.setdefault(alias, []).append(_Alias(entry, tag))
+                    if spec.prefix:
+                        self._prefixes.append(entry)
             self._entries[kind][entry.id] = entry
 
     def models(self) -> list[Entry]:
@@ -130,7 +135,8 @@ class Registry:
         ]
 
     def model(self, name: str) -> ResolvedModel:
-        """What ``name`` means: ``resnet50``, ``vision/resnet50``, ``resnet50@a1_in1k`` or an alias.
+        """What ``name`` means: ``resnet50``, ``vision/resnet50``, ``resnet50@a1_in1k``, an alias, or a place in a
+        collection (``hf:org/name@revision``, ``hf:./folder``).
 
         Raises:
             UnknownName: nothing provides the model or the tag; near matches or the tags are named.
@@ -150,6 +156,8 @@ class Registry:
             return None
 
     def _provided_model(self, name: str) -> ResolvedModel:
+        if found := self._placed_model(name.strip()):
+            return found
         wanted = parse(name)
         if wanted.namespace:
             entry = self._entries[ModelSpec].get(f"{wanted.namespace}/{wanted.bare}")
@@ -163,6 +171,30 @@ class Registry:
         assert alias is not None
         tag = wanted.tag or alias.tag or alias.entry.spec.default_weights
         return self._resolved(alias.entry, tag, self._alias_note(wanted.bare, alias))
+
+    def _placed_model(self, name: str) -> ResolvedModel | None:
+        """A model of a collection that is too large to list: the plugin's record for all of them, made out to one."""
+        for entry in self._prefixes:
+            bare = name.removeprefix(f"{entry.namespace}/")
+            prefix = entry.spec.prefix
+            if not bare.startswith(prefix):
+                continue
+            place, _, tag = bare.removeprefix(prefix).partition("@")
+            local = place.startswith((".", "/", "~"))
+            if local:
+                place = os.path.abspath(os.path.expanduser(place))
+            elif not re.fullmatch(r"[\w.-]+/[\w.-]+", place):
+                raise UnknownName(
+                    f"'{name}' names no model.", f"Write {prefix}ORG/NAME[@REVISION], or {prefix}./FOLDER."
+                )
+            own = f"{prefix}{place}"
+            spec = dataclasses.replace(entry.spec, name=own, options={**entry.spec.options, "repo": place})
+            tag = tag or ("local" if local else "main")
+            source = f"folder:{place}" if local else f"hub:{place}" if tag == "main" else f"hub:{place}@{tag}"
+            kept = self._entries[WeightsSpec].get(f"{entry.id}@{entry.spec.default_weights}")
+            weights = dataclasses.replace(kept.spec, model=own, tag=tag, sources=(source,)) if kept else None
+            return ResolvedModel(f"{entry.namespace}/{own}", spec, weights, entry.plugin)
+        return None
 
     def _bare_model(self, name: str, bare: str) -> tuple[Entry | None, _Alias | None]:
         models, aliases = self._bare[ModelSpec].get(bare, []), self._aliases.get(bare, [])

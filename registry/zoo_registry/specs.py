@@ -17,12 +17,14 @@ class InputSpec:
 
     Attributes:
         modality: ``"image"``, ``"text"``, ``"audio"`` or ``"image-text"``.
-        size: image (channels, height, width); empty for other modalities.
+        size: image (channels, height, width); text (longest input in tokens,); empty for other modalities.
         mean, std: per-channel normalisation of values scaled to 0..1.
         interpolation: ``"bicubic"``, ``"bilinear"`` or ``"nearest"``: how an image is resized.
         crop_pct: share of the resized image's short side that the centre crop keeps.
         crop_mode: ``"center"`` (short side, then crop), ``"squash"`` or ``"border"``.
         fixed_size: True where the network accepts only ``size``.
+        assets: folder of the files that the contract needs besides numbers (``tokenizer.json``); empty in a plugin's
+            records, filled in when the weights are found.
     """
 
     modality: str
@@ -33,6 +35,7 @@ class InputSpec:
     crop_pct: float = 1.0
     crop_mode: str = "center"
     fixed_size: bool = False
+    assets: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,12 @@ class ModelSpec:
         default_weights: tag used when the user names none; ``None``: only random weights exist.
         aliases: other bare names that mean this model, each mapped to a tag or ``None`` for the default.
         options: plain keyword values for ``builder``.
+        context: longest input in tokens that the network can take, where it has a limit.
+        vocabulary: number of tokens it knows.
+        prefix: names that begin so (``"hf:"``) mean this model, with what follows as its option ``repo``.
+        fit_input: ``"module:function"``, called as ``function(input, inputs)`` with the training inputs (raw items that can
+            be gone through again) where the model starts from random numbers; returns the :class:`InputSpec` to build
+            it with (a tokenizer trained on the user's text). Empty where the input contract is fixed.
     """
 
     name: str
@@ -73,6 +82,10 @@ class ModelSpec:
     license: str = ""
     summary: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    context: int | None = None
+    vocabulary: int | None = None
+    prefix: str = ""
+    fit_input: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +96,15 @@ class WeightsSpec:
         model: bare name of the :class:`ModelSpec`.
         tag: name of the checkpoint, unique for the model (``a1_in1k``).
         sources: where to look, in order: ``"package:import_name/path/in/package"``, ``"hub:org/repo"`` (optionally
-            ``"hub:org/repo/file"``) or ``"url:https://..."``.
+            ``"hub:org/repo/file"``, then ``@revision``) or ``"url:https://..."``.
         sha256: of the file, in full or its first 8 digits or more; required for ``url:``, checked wherever given.
         head_keys: state-dict prefixes of the original classifier; dropped for the backbone, everything else is strict.
         remap: ``"module:function"`` turning the file's state dict into the model's, or empty.
         input: input contract of these weights where it differs from the model's.
         num_classes: width of the original classifier (0: none).
         accuracy: published top-1 accuracy in percent on ``dataset``'s benchmark, where the source ships it.
+        companions: files that lie beside the weights and are needed with them (``("config.json", "tokenizer.json")``);
+            fetched where the weights are. A name that ends in ``?`` may be missing.
     """
 
     model: str
@@ -104,6 +119,7 @@ class WeightsSpec:
     dataset: str = ""
     accuracy: float | None = None
     summary: str = ""
+    companions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +130,8 @@ class HeadSpec:
         task: the data task it serves: ``"classification"``, ``"multi-label"``, ``"regression"``, ...
         modalities: modalities it fits; ``("any",)`` for heads on pooled features.
         uses: fields of ``Features`` it reads, so that only those are cached.
+        view: ``"module:function"``, called as ``function(pipeline)``; returns the :class:`zoo.protocols.Pipeline` that
+            makes this head's samples from the modality's (windows of long texts, pairs). Empty: the modality's own.
     """
 
     name: str
@@ -124,11 +142,20 @@ class HeadSpec:
     requires: tuple[str, ...] = ()
     extra: str = ""
     summary: str = ""
+    view: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectiveSpec:
-    """A pretraining objective: ``builder(backbone, config)`` returns a :class:`zoo.protocols.Task`."""
+    """A pretraining objective: ``builder(backbone, pipeline, config)`` returns a :class:`zoo.protocols.Task`.
+
+    Attributes:
+        needs: names of the capability protocols of :mod:`zoo.protocols` that the backbone must offer.
+        view: ``"module:function"``, called as ``function(pipeline, config)``; returns the pipeline whose ``augment``
+            makes the objective's inputs and targets (masks, views) from draws, per sample.
+        packed: True where samples are blocks of one long stream of tokens rather than single texts.
+        options: settings of its own with their defaults, in ``config.options``.
+    """
 
     name: str
     builder: str
@@ -137,6 +164,9 @@ class ObjectiveSpec:
     requires: tuple[str, ...] = ()
     extra: str = ""
     summary: str = ""
+    view: str = ""
+    packed: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

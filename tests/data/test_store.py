@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.data import store as store_module
+from zoo.data import folder_cache
 from zoo.data.dataset import Table
 from zoo.data.store import LiveStore, MappedStore, build_store
 from zoo.paths import cache_dir
@@ -124,7 +124,7 @@ def test_a_full_disk_falls_back_to_decoding_on_demand(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     data = table(tmp_path, 10)
-    monkeypatch.setattr(store_module, "_sync", full)
+    monkeypatch.setattr(folder_cache, "sync", full)
     store = build_store(data, pipeline, say=talk.append)
     assert isinstance(store, LiveStore)
     assert "full" in talk[0]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
+from engine_ragged import ragged_eval, ragged_task, ragged_train
 from engine_toys import EvalRows, Tokens, TrainRows, conv, images, mlp, run, sentences, vectors
 from safetensors.torch import save_file
 
@@ -41,6 +42,8 @@ def main(folder: Path) -> None:
         stage="two",
     )
     logits, index = collect(task, EvalRows(vectors(21, 2), 4), runtime)
+    run(words := ragged_task(), ragged_train(), ragged_eval(), folder / "ragged", runtime=runtime, steps=6)
+    token_logits, _ = collect(words, ragged_eval(), runtime)
 
     def interrupt(step: int) -> None:
         if step == 3 and runtime.rank == runtime.world - 1:
@@ -57,7 +60,13 @@ def main(folder: Path) -> None:
     drift = torch.stack([norm.body[1].running_mean, norm.body[1].running_var])
     same = runtime.gather_rows(drift.flatten()[None])
     if runtime.is_main:
-        out = {"logits": logits, "index": index, "code": torch.tensor(code), "statistics": same}
+        out = {
+            "logits": logits,
+            "token_logits": token_logits,
+            "index": index,
+            "code": torch.tensor(code),
+            "statistics": same,
+        }
         save_file(out, folder / "out.safetensors")
     runtime.barrier()
 

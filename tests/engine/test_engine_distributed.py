@@ -9,6 +9,7 @@ from pathlib import Path
 import engine_ranks
 import pytest
 import torch
+from engine_ragged import ragged_eval
 from safetensors.torch import load_file
 
 from zoo.engine.checkpoint import Checkpoints
@@ -29,7 +30,7 @@ def launch(folder: Path, processes: int) -> Path:
         capture_output=True,
         text=True,
         timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(HERE.parent)},
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
@@ -49,7 +50,7 @@ def curve(folder: Path, event: str) -> list[float]:
     return [line["loss"] for line in lines if line["event"] == event]
 
 
-@pytest.mark.parametrize("case", ["rows", "micro", "tokens"])
+@pytest.mark.parametrize("case", ["rows", "micro", "tokens", "ragged"])
 def test_two_processes_equal_one(outcomes: tuple[Path, Path], case: str) -> None:
     one, two = (folder / case for folder in outcomes)
     for event in ("train", "evaluation"):
@@ -66,6 +67,13 @@ def test_logits_are_gathered_in_row_order(outcomes: tuple[Path, Path]) -> None:
     one, two = (load_file(folder / "out.safetensors") for folder in outcomes)
     assert two["index"].tolist() == list(range(21))
     torch.testing.assert_close(two["logits"], one["logits"], atol=1e-4, rtol=1e-4)
+
+
+def test_token_logits_of_unequal_batches_are_gathered_as_one(outcomes: tuple[Path, Path]) -> None:
+    one, two = (load_file(folder / "out.safetensors")["token_logits"] for folder in outcomes)
+    assert one.shape == (21, 13, 3)
+    for row, length in enumerate(ragged_eval().store.lengths):
+        torch.testing.assert_close(two[row, :length], one[row, :length], atol=1e-4, rtol=1e-4)
 
 
 def test_running_statistics_agree_over_processes(outcomes: tuple[Path, Path]) -> None:

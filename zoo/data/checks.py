@@ -9,7 +9,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from zoo.data.dataset import Table
-from zoo.data.items import name_of
+from zoo.data.items import name_of, shown, texts_of
+from zoo.data.tags import OUTSIDE, entity_type, is_bio
 
 _IMBALANCE = 10
 
@@ -28,22 +29,42 @@ def duplicate_notes(splits: Mapping[str, Table], modality: str) -> list[str]:
 
 
 def balance_notes(labels: Sequence[Any], names: Sequence[str], task: str) -> list[str]:
-    """A note where the largest class of the training split is ten or more times the smallest."""
-    if task != "classification":
+    """A note where the largest class (type of entity) of the training split is ten or more times the smallest."""
+    if task not in ("classification", "token-classification"):
         return []
-    counts = Counter(labels)
-    (large, most), (small, fewest) = counts.most_common()[0], counts.most_common()[-1]
+    counts = class_counts(labels, names, task)
+    present = Counter({name: count for name, count in counts.items() if count})
+    if len(present) < 2:
+        return []
+    (large, most), (small, fewest) = present.most_common()[0], present.most_common()[-1]
     if most < _IMBALANCE * fewest:
         return []
-    return [f"imbalanced: {names[large]} has {most} training samples, {names[small]} has {fewest}"]
+    unit = "training samples" if task == "classification" else "in training"
+    return [f"imbalanced: {large} has {most} {unit}, {small} has {fewest}"]
+
+
+def class_counts(labels: Sequence[Any], names: Sequence[str], task: str) -> dict[str, int]:
+    """How often each class occurs; for tags in BIO notation each type of entity; empty where labels are no classes."""
+    if task not in ("classification", "multi-label", "token-classification"):
+        return {}
+    counts = Counter(labels) if task == "classification" else Counter(label for ids in labels for label in ids)
+    if task != "token-classification" or not is_bio(names):
+        return {name: counts[number] for number, name in enumerate(names)}
+    # Every entity has exactly one B.
+    begins = {entity_type(name): counts[number] for number, name in enumerate(names) if name.startswith("B-")}
+    return {entity_type(name): begins.get(entity_type(name), 0) for name in names if name != OUTSIDE}
 
 
 def count_text(labels: Sequence[Any], names: Sequence[str], task: str) -> str:
     """``"900 (cat 450, dog 450)"``; the classes only where they are few enough to read."""
-    if task == "regression" or len(names) > 12:
-        return str(len(labels))
-    counts = Counter(label for ids in labels for label in ids) if task == "multi-label" else Counter(labels)
-    return f"{len(labels)} ({', '.join(f'{name} {counts[number]}' for number, name in enumerate(names))})"
+    if task == "question-answering":
+        empty = sum(not answers for answers in labels)
+        return f"{len(labels)} questions" + (f" ({empty} without an answer)" if empty else "")
+    unit = {"token-classification": " sentences", "embedding": " pairs", "generation": " texts"}.get(task, "")
+    counts = class_counts(labels, names, task)
+    if not counts or len(counts) > 12:
+        return f"{len(labels)}{unit}"
+    return f"{len(labels)}{unit} ({', '.join(f'{name} {count}' for name, count in counts.items())})"
 
 
 def _equal_across(splits: Mapping[str, Table], modality: str) -> list[dict[str, str]]:
@@ -64,7 +85,9 @@ def _equal_across(splits: Mapping[str, Table], modality: str) -> list[dict[str, 
 
 
 def _size(item: Any, modality: str) -> Hashable | None:
-    if modality == "text" or isinstance(item, bytes):
+    if modality == "text":
+        return sum(map(len, texts_of(item)))
+    if isinstance(item, bytes):
         return len(item)
     try:
         return os.path.getsize(item)
@@ -74,7 +97,7 @@ def _size(item: Any, modality: str) -> Hashable | None:
 
 def _content(item: Any, modality: str) -> Hashable | None:
     if modality == "text":
-        return str(item)
+        return texts_of(item)
     if isinstance(item, bytes):
         return hashlib.blake2b(item).digest()
     try:
@@ -85,6 +108,4 @@ def _content(item: Any, modality: str) -> Hashable | None:
 
 
 def _shown(item: Any, row: int, modality: str) -> str:
-    if modality == "text":
-        return repr(item if len(item) <= 40 else item[:37] + "...")
-    return name_of(item, row, modality)
+    return shown(item) if modality == "text" else name_of(item, row, modality)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.data.items import EXTENSIONS
+from zoo.data.items import EXTENSIONS, shorten
 from zoo.data.tables import RawTable
 from zoo_registry.errors import DataError, UsageError
 
@@ -28,7 +28,13 @@ _INPUT_NAMES = {
 }  # fmt: skip
 _LABEL_NAMES = ("label", "labels", "class", "classes", "class_name", "category", "target", "targets", "y", "tag",
                 "tags", "output", "intent", "sentiment", "species", "breed", "genre", "emotion", "topic")  # fmt: skip
+_SCORE_NAMES = ("score", "similarity", "rating", "stars")
 _SPLIT_COLUMNS = ("split", "subset", "partition", "set", "fold")
+PAIRS = (("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("sentence_a", "sentence_b"), ("sent1", "sent2"),
+         ("premise", "hypothesis"), ("question1", "question2"), ("text_a", "text_b"), ("text1", "text2"),
+         ("text_1", "text_2"), ("question", "sentence"), ("question", "passage"), ("question", "context"),
+         ("query", "passage"), ("query", "document"), ("query", "title"))  # fmt: skip
+"""Usual names of the two columns whose texts belong together."""
 _LOOK = 200
 """Rows that content is judged by."""
 
@@ -42,12 +48,19 @@ class Columns:
         labels: one column, or several of zeros and ones (multi-label); none in a table without labels.
         split: says which split a row is in, or None.
         guessed: a sentence on what was guessed; empty where the user said it all.
+        pair: columns whose texts follow the input's in the same item: the second sentence, the context of a question,
+            the positive (and the negative) of an anchor.
+        task: what the columns mean, where it does not take the labels to tell.
+        id: names the rows, where an item carries its name (questions).
     """
 
     input: str
     labels: tuple[str, ...]
     split: str | None
     guessed: str
+    pair: tuple[str, ...] = ()
+    task: str | None = None
+    id: str | None = None
 
 
 def split_named(name: str) -> str | None:
@@ -59,10 +72,10 @@ def split_named(name: str) -> str | None:
 def recognise(
     table: RawTable, *, modality: str, overrides: Mapping[str, str], bases: Sequence[Path], labelled: bool = True
 ) -> Columns:
-    """Find the input, label and split columns of a table.
+    """Find the input, label, pair and split columns of a table.
 
     Args:
-        overrides: ``{"input": NAME, "label": NAME or "NAME,NAME,...", "split": NAME}``, each optional.
+        overrides: ``{"input": NAME, "label": NAME or "NAME,NAME,...", "pair": NAME, "split": NAME}``, each optional.
         bases: folders that relative paths may start from.
         labelled: raise where no label column is found; else ``labels`` is then empty.
 
@@ -70,26 +83,80 @@ def recognise(
         DataError: a named column does not exist, or none can be recognised; lists the columns there are.
         UsageError: an override of an unknown role.
     """
-    unknown = sorted(set(overrides) - {"input", "label", "split"})
-    if unknown:
-        raise UsageError(f"Columns have no role {unknown[0]!r}.", "The roles are input, label and split.")
-    given_labels = tuple(name.strip() for name in overrides.get("label", "").split(",") if name.strip())
-    for name in filter(None, [overrides.get("input"), *given_labels, overrides.get("split")]):
-        _require(table, name)
-
-    split = overrides.get("split") or _find_split(table, {overrides.get("input"), *given_labels})
-    taken = {split, *given_labels} - {None}
-    source = overrides.get("input") or _find_input(table, modality, bases, taken)
-    labels = given_labels or _find_labels(table, source, split)
+    check_roles(table, overrides)
+    given_labels, given_pair = names_in(overrides.get("label")), names_in(overrides.get("pair"))
+    split = find_split(table, overrides)
+    taken = {split, *given_labels, *given_pair} - {None}
+    source, pair = overrides.get("input"), given_pair
+    if modality == "text" and not pair:
+        source, pair = find_pair(table, source, taken)
+    source = source or _find_input(table, modality, bases, taken)
+    labels = given_labels or _find_labels(table, {source, *pair, split})
     if labelled and not labels:
         raise DataError(
-            f"{table.path} has no column that looks like labels; its columns are {_list(table)}.",
+            f"{table.path} has no column that looks like labels; its columns are {listed(table)}.",
             "Name it with --label-column (several, separated by commas, for multi-label).",
         )
-    guesses = [("input", source, "input" in overrides), ("split", split, "split" in overrides)]
-    guesses.insert(1, ("label", ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else ""), bool(given_labels)))
-    guessed = ", ".join(f"{role} = {name}" for role, name, given in guesses if name and not given)
-    return Columns(source, labels, split, f"columns of {table.path.name}: {guessed}" if guessed else "")
+    return Columns(source, labels, split, told(table, overrides, source, labels, split, pair), pair)
+
+
+def check_roles(table: RawTable, overrides: Mapping[str, str]) -> None:
+    """Raise unless every named column exists, and every role does."""
+    unknown = sorted(set(overrides) - {"input", "label", "pair", "split"})
+    if unknown:
+        raise UsageError(f"Columns have no role {unknown[0]!r}.", "The roles are input, label, pair and split.")
+    for role in ("input", "label", "pair", "split"):
+        for name in names_in(overrides.get(role)) if role in ("label", "pair") else filter(None, [overrides.get(role)]):
+            if name not in table.columns:
+                raise DataError(
+                    f"{table.path} has no column {name!r}; its columns are {listed(table)}.",
+                    "Name one of them with --input-column, --pair-column, --label-column or --split-column.",
+                )
+
+
+def names_in(text: str | None) -> tuple[str, ...]:
+    """The column names of ``"NAME,NAME"``."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def told(
+    table: RawTable,
+    overrides: Mapping[str, str],
+    source: str,
+    labels: Sequence[str],
+    split: str | None,
+    pair: Sequence[str] = (),
+) -> str:
+    """The sentence on what was guessed of a table's columns; empty where the user named them all."""
+    found = {
+        "input": source,
+        "pair": ", ".join(pair),
+        "label": ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else ""),
+        "split": split,
+    }
+    guessed = ", ".join(f"{role} = {name}" for role, name in found.items() if name and not overrides.get(role))
+    return f"columns of {table.path.name}: {guessed}" if guessed else ""
+
+
+def find_pair(table: RawTable, source: str | None, taken: set[str | None]) -> tuple[str | None, tuple[str, ...]]:
+    """(input, pair) by the usual names of two texts that belong together; (source, ()) where there are none.
+
+    Args:
+        source: the input column, where it is known: only its partner is then looked for.
+        taken: columns that have another role.
+    """
+    columns = {plain(name): name for name in table.columns if name not in taken}
+    for names in PAIRS:
+        first, second = (columns.get(name) for name in names)
+        if first and second and source in (None, first) and all_text(table, first) and all_text(table, second):
+            return first, (second,)
+    return source, ()
+
+
+def all_text(table: RawTable, name: str) -> bool:
+    """True if the rows that content is judged by hold text in that column, and nothing else."""
+    values = sample_of(table, name)
+    return bool(values) and all(isinstance(value, str) for value in values)
 
 
 def is_multi_hot(values: Sequence[Any]) -> bool:
@@ -106,37 +173,36 @@ def resolve(value: str, bases: Sequence[Path]) -> str | None:
     return None
 
 
-def _require(table: RawTable, name: str) -> None:
-    if name not in table.columns:
-        raise DataError(
-            f"{table.path} has no column {name!r}; its columns are {_list(table)}.",
-            "Name one of them with --input-column, --label-column or --split-column.",
-        )
+def listed(table: RawTable, most: int = 20) -> str:
+    """The table's columns for messages: quoted, shortened, and not too many."""
+    names = [repr(shorten(name)) for name in list(table.columns)[:most]]
+    return ", ".join(names) + (f" and {len(table.columns) - most} more" if len(table.columns) > most else "")
 
 
-def _list(table: RawTable) -> str:
-    return ", ".join(repr(name) for name in table.columns)
-
-
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A column's name as it is compared: lower case, words joined by ``_``."""
     return re.sub(r"\W+", "_", name.strip().casefold()).strip("_")
 
 
 def _by_name(names: Sequence[str], wanted: Sequence[str]) -> str | None:
     """The column with the most telling name: a whole name first, then one that holds a telling word."""
-    plain = {name: _plain(name) for name in names}
+    plain_names = {name: plain(name) for name in names}
     for word in wanted:
-        if found := [name for name in names if plain[name] == word]:
+        if found := [name for name in names if plain_names[name] == word]:
             return found[0]
     for word in wanted:
-        if found := [name for name in names if len(word) > 1 and word in plain[name].split("_")]:
+        if found := [name for name in names if len(word) > 1 and word in plain_names[name].split("_")]:
             return found[0]
     return None
 
 
-def _find_split(table: RawTable, taken: set[str | None]) -> str | None:
+def find_split(table: RawTable, overrides: Mapping[str, str]) -> str | None:
+    """The column that says which split a row is in: the named one, or one of a usual name that holds split names."""
+    if given := overrides.get("split"):
+        return given
+    taken = {overrides.get("input"), *names_in(overrides.get("label")), *names_in(overrides.get("pair"))}
     for name in table.columns:
-        if name not in taken and _plain(name) in _SPLIT_COLUMNS:
+        if name not in taken and plain(name) in _SPLIT_COLUMNS:
             values = {str(value) for value in table.columns[name]}
             if all(split_named(value) for value in values):
                 return name
@@ -146,34 +212,37 @@ def _find_split(table: RawTable, taken: set[str | None]) -> str | None:
 def _find_input(table: RawTable, modality: str, bases: Sequence[Path], taken: set[str | None]) -> str:
     names = [name for name in table.columns if name not in taken]
     fits = _content_test(modality, bases)
-    fitting = [name for name in names if fits(_sample(table, name))]
+    fitting = [name for name in names if fits(sample_of(table, name))]
     # Content before names: a column "image" of numbers is no image while another one holds paths.
     wanted = _INPUT_NAMES.get(modality, (modality, *_FILE_NAMES, "input"))
     found = _by_name(fitting, wanted)
     if found is None and fitting:
-        found = max(fitting, key=lambda name: _mean_length(_sample(table, name)))
+        found = max(fitting, key=lambda name: _mean_length(sample_of(table, name)))
     if found is None:
-        found = _by_name([name for name in names if _plain(name) not in _LABEL_NAMES], wanted)
+        found = _by_name([name for name in names if plain(name) not in _LABEL_NAMES], wanted)
     if found is None:
         raise DataError(
-            f"{table.path} has no column that looks like {modality} inputs; its columns are {_list(table)}.",
+            f"{table.path} has no column that looks like {modality} inputs; its columns are {listed(table)}.",
             "Name it with --input-column; paths are relative to the table's folder.",
         )
     return found
 
 
-def _find_labels(table: RawTable, source: str, split: str | None) -> tuple[str, ...]:
-    names = [name for name in table.columns if name not in (source, split)]
+def _find_labels(table: RawTable, taken: set[str | None]) -> tuple[str, ...]:
+    names = [name for name in table.columns if name not in taken]
     if named := _by_name(names, _LABEL_NAMES):
         return (named,)
-    hot = [name for name in names if is_multi_hot(_sample(table, name))]
+    hot = [name for name in names if is_multi_hot(sample_of(table, name))]
     if len(hot) > 1:
         return tuple(hot)
     few = [name for name in names if _few_distinct(table.columns[name])]
-    return (few[0],) if len(few) == 1 else ()
+    if len(few) == 1:
+        return (few[0],)
+    return tuple(name for name in names if plain(name) in _SCORE_NAMES)[:1]
 
 
-def _sample(table: RawTable, name: str) -> list[Any]:
+def sample_of(table: RawTable, name: str) -> list[Any]:
+    """The values that a column is judged by: those of the first rows that have one."""
     return [value for value in table.columns[name][:_LOOK] if value not in (None, "")]
 
 

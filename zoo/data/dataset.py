@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Table:
-    """One split. ``columns["input"]`` holds raw items for a pipeline's ``decode`` (paths or bytes for images);
-    ``columns["label"]`` class ids, lists of class ids (multi-label) or floats (regression). All the same length."""
+    """One split. ``columns["input"]`` holds raw items for a pipeline's ``decode``: paths or bytes for images; for texts
+    str, tuple[str, ...] (texts that belong together), list[str] (the words of a sentence) or dict (``id``,
+    ``question``, ``context``). ``columns["label"]`` holds class ids, lists of class ids (multi-label: a sample's
+    classes; token-classification: one a word), floats (regression, similarity), lists of ``{"text", "start"}`` (answers
+    in the context; none: unanswerable) or zeros (tasks without labels). All the same length."""
 
     columns: dict[str, list[Any]]
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
 
-    def take(self, rows: Sequence[int]) -> Table:
+    def take(self, rows: Iterable[int]) -> Table:
+        """The rows in the order given."""
+        rows = list(rows)
         return Table({name: [values[i] for i in rows] for name, values in self.columns.items()})
 
 
@@ -30,9 +35,9 @@ class DataSet:
         origin: what was taken, for people: ``"folder data/pets"``, ``"hub microsoft/cats_vs_dogs"``,
             ``"built-in sample of cats_dogs"``.
         modality: as in InputSpec.
-        task: ``"classification"``, ``"multi-label"`` or ``"regression"``.
+        task: one of :data:`zoo.data.labels.TASKS`.
         splits: ``train`` and ``val`` always, ``test`` where the source has one.
-        labels: class names in id order; empty for regression.
+        labels: class names in id order; empty where labels are no classes.
         fingerprint: sha256 over inputs (names, sizes, times) and labels: equal data, equal fingerprint.
         notes: what a careful person would want to know, in order: guesses made, splits cut, duplicates, imbalance.
         sample: True for a built-in offline sample standing in for the real data.

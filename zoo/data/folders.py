@@ -5,37 +5,70 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zoo.data.columns import Columns, recognise, split_named
+from zoo.data import conll
+from zoo.data.columns import Columns, listed, recognise, split_named
 from zoo.data.items import is_item
-from zoo.data.labels import natural_key
-from zoo.data.rows import Raw, Rows, table_rows
-from zoo.data.tables import SUFFIXES, RawTable, is_table, read_table
+from zoo.data.labels import is_missing, natural_key
+from zoo.data.layouts import recognise_task
+from zoo.data.rows import MAX_MISSING, Raw, Rows, table_rows
+from zoo.data.tables import SUFFIXES, RawTable, is_table, read_table, read_text
 from zoo_registry.errors import DataError
 
+TEXT_SUFFIXES = (*SUFFIXES, *conll.SUFFIXES, ".json", ".txt")
+"""Files that are tables of texts; those of the other modalities are :data:`zoo.data.tables.SUFFIXES`."""
 
-def read_path(path: Path, *, modality: str, columns: Mapping[str, str]) -> Raw:
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a source is read for."""
+
+    modality: str
+    columns: Mapping[str, str]
+    task: str | None
+
+
+def read_path(path: Path, *, modality: str, columns: Mapping[str, str], task: str | None = None) -> Raw:
     """Read a folder or a table file, whatever its layout.
+
+    Args:
+        task: what the data must be for; None: what it looks like.
 
     Raises:
         DataError: nothing in it can be taken for labelled data; says what was found and what is expected.
     """
+    wanted = _Wanted(modality, columns, task)
     if path.is_file():
-        return _read_tables({"train": [path]}, path.parent, modality, columns)
+        return _read_tables({"train": [path]}, path.parent, wanted)
     try:
-        return _read_folder(path, modality, columns)
+        return _read_folder(path, wanted)
     except OSError as error:
         raise DataError(
             f"{error.filename or path} cannot be read: {error.strerror}.", "Check its permissions."
         ) from error
 
 
-def _read_folder(folder: Path, modality: str, columns: Mapping[str, str]) -> Raw:
-    folders, tables = _entries(folder)
+def _read(path: Path, wanted: _Wanted) -> RawTable:
+    """A table file; of plain text only what can be one: CoNLL lines, or texts to generate from."""
+    if path.suffix.lower() != ".txt" or wanted.modality != "text":
+        return read_table(path)
+    if wanted.task in ("token-classification", "generation"):
+        return read_table(path, tagged=wanted.task == "token-classification")
+    if wanted.task is not None or not conll.looks_like_conll(path):
+        raise DataError(
+            f"{path} is plain text without labels.",
+            f"Give a table ({', '.join(SUFFIXES)}) or CoNLL files; plain text is for zoo pretrain.",
+        )
+    return read_table(path, tagged=True)
+
+
+def _read_folder(folder: Path, wanted: _Wanted) -> Raw:
+    folders, tables = entries(folder, wanted.modality)
     split_tables = _by_split(tables)
     if "train" in split_tables:
-        return _read_tables(split_tables, folder, modality, columns)
+        return _read_tables(split_tables, folder, wanted)
     split_folders: dict[str, Path] = {}
     for entry in folders:
         if split := split_named(entry.name):
@@ -45,7 +78,7 @@ def _read_folder(folder: Path, modality: str, columns: Mapping[str, str]) -> Raw
                 )
             split_folders[split] = entry
     if "train" in split_folders:
-        return _read_split_folders(split_folders, folder, modality, columns)
+        return _read_split_folders(split_folders, folder, wanted)
     if split_folders:
         # Taking a folder named test for a class would train on it.
         raise DataError(
@@ -54,40 +87,51 @@ def _read_folder(folder: Path, modality: str, columns: Mapping[str, str]) -> Raw
         )
     notes: list[str] = []
     if len(tables) == 1 and len(folders) < 2:
-        return _read_tables({"train": tables}, folder, modality, columns)
-    return Raw({"train": _class_folders(folder, folders, modality, notes)}, notes, folder, "classification")
+        return _read_tables({"train": tables}, folder, wanted)
+    return Raw({"train": _class_folders(folder, folders, wanted.modality, notes)}, notes, folder, "classification")
 
 
-def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+def entries(folder: Path, modality: str) -> tuple[list[Path], list[Path]]:
     """Visible (folders, tables) of a folder, in natural order."""
     entries = sorted(
         (e for e in folder.iterdir() if not e.name.startswith((".", "__"))), key=lambda e: natural_key(e.name)
     )
-    return [e for e in entries if e.is_dir()], [e for e in entries if e.is_file() and is_table(e)]
+    files = [e for e in entries if e.is_file()]
+    tables = [e for e in files if is_table(e)]
+    if modality == "text" and not tables:
+        tables = [e for e in files if e.suffix.lower() in conll.SUFFIXES]
+        # A JSON or text file may be anything, so its name must say that it is a split, and no surer table lie beside.
+        tables = tables or [e for e in files if e.suffix.lower() in {".json", ".txt"} and _split_of(e)]
+    return [e for e in entries if e.is_dir()], tables
 
 
 def _by_split(tables: list[Path]) -> dict[str, list[Path]]:
     """Tables named after a split: ``train.csv``, ``train-00000-of-00002.parquet``."""
     found: dict[str, list[Path]] = {}
     for table in tables:
-        if split := split_named(re.split(r"[-_.]", table.stem, maxsplit=1)[0]):
+        if split := _split_of(table):
             found.setdefault(split, []).append(table)
     return found
 
 
-def _read_split_folders(splits: Mapping[str, Path], root: Path, modality: str, columns: Mapping[str, str]) -> Raw:
+def _split_of(table: Path) -> str | None:
+    return split_named(re.split(r"[-_.]", table.stem, maxsplit=1)[0])
+
+
+def _read_split_folders(splits: Mapping[str, Path], root: Path, wanted: _Wanted) -> Raw:
     raw = Raw({}, [], root)
     for split in sorted(splits, key=("train", "val", "test").index):
         folder = splits[split]
-        folders, tables = _entries(folder)
+        folders, tables = entries(folder, wanted.modality)
         if len(tables) == 1 and len(folders) < 2:
-            inner = _read_tables({"train": tables}, folder, modality, columns, labelled=split != "test")
+            inner = _read_tables({"train": tables}, folder, wanted, labelled=split != "test")
             raw.splits[split] = inner.splits["train"]
             raw.notes += inner.notes
+            raw.task = raw.task or inner.task
         elif split == "test" and not folders:
             raw.notes.append(f"{folder} has no class folders, so it is not used")
         else:
-            raw.splits[split] = _class_folders(folder, folders, modality, raw.notes)
+            raw.splits[split] = _class_folders(folder, folders, wanted.modality, raw.notes)
             raw.task = "classification"
     return raw
 
@@ -101,14 +145,18 @@ def _class_folders(folder: Path, folders: list[Path], modality: str, notes: list
             f"Put each class's files into a folder of its name, or give a table ({', '.join(SUFFIXES)}).",
         )
     rows = Rows(labels=[])
-    empty, ignored = [], 0
+    empty, blank, ignored = [], [], 0
     for entry in folders:
         files, others = _files(entry, modality)
         ignored += others
         if not files:
             empty.append(str(entry))
         for file in files:
-            rows.inputs.append(_read_text(file) if modality == "text" else file)
+            item = _read_text(file) if modality == "text" else file
+            if is_missing(item):
+                blank.append(file)
+                continue
+            rows.inputs.append(item)
             rows.labels.append(entry.name)  # type: ignore[union-attr]
             rows.where.append(file)
     if not rows.inputs:
@@ -118,6 +166,11 @@ def _class_folders(folder: Path, folders: list[Path], modality: str, notes: list
         )
     if empty:
         notes.append(f"empty class folders, left out: {', '.join(empty)}")
+    if blank:
+        text = f"{len(blank)} of {len(rows.inputs) + len(blank)} files hold no text: {', '.join(blank[:5])}"
+        if len(blank) > MAX_MISSING * (len(rows.inputs) + len(blank)):
+            raise DataError(f"{text}.", "Remove or complete them.")
+        notes.append(f"left out: {text}{', ...' if len(blank) > 5 else ''}")
     if ignored:
         notes.append(f"{ignored} files in {folder} are no {modality} files and are left out")
     return rows
@@ -139,28 +192,26 @@ def _files(folder: Path, modality: str) -> tuple[list[str], int]:
 
 
 def _read_text(path: str) -> str:
-    try:
-        return Path(path).read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8.", "Save it as UTF-8 and try again.") from None
+    return read_text(Path(path)).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _read_tables(
-    paths: Mapping[str, list[Path]], root: Path, modality: str, overrides: Mapping[str, str], labelled: bool = True
-) -> Raw:
+def _read_tables(paths: Mapping[str, list[Path]], root: Path, wanted: _Wanted, labelled: bool = True) -> Raw:
     raw = Raw({}, [], root)
+    modality = wanted.modality
     columns: Columns | None = None
     alone = sum(len(group) for group in paths.values()) == 1
     for split in sorted(paths, key=("train", "val", "test").index):
         for path in paths[split]:
-            table = read_table(path)
+            table = _read(path, wanted)
             bases = [root, *_media_folders(root, split)]
             if columns is None:
-                columns = recognise(table, modality=modality, overrides=overrides, bases=bases, labelled=labelled)
-                if columns.guessed:
+                columns = _columns(table, wanted, bases, labelled)
+                raw.task = columns.task
+                wanted = replace(wanted, task=columns.task or wanted.task)  # the other splits are of the same kind
+                if columns.guessed and table.path.suffix.lower() not in conll.SUFFIXES:
                     raw.notes.append(columns.guessed)
             own = _present(table, columns, split)
-            own = Columns(own.input, own.labels, own.split if alone else None, "")
+            own = replace(own, split=own.split if alone else None)
             for name, rows in table_rows(table, own, modality=modality, bases=bases, notes=raw.notes).items():
                 _extend(raw.splits, name if alone else split, rows)
     if not raw.splits.get("train", Rows()).inputs:
@@ -168,21 +219,30 @@ def _read_tables(
     return raw
 
 
+def _columns(table: RawTable, wanted: _Wanted, bases: list[Path], labelled: bool) -> Columns:
+    if wanted.modality == "text":
+        columns = recognise_task(table, task=wanted.task, overrides=wanted.columns)
+        if columns is not None:
+            return columns
+    return recognise(table, modality=wanted.modality, overrides=wanted.columns, bases=bases, labelled=labelled)
+
+
 def _media_folders(root: Path, split: str) -> list[Path]:
     """Where tables' paths may start besides the table's own folder: ``images/``, ``train/``, ..."""
-    folders, _ = _entries(root)
+    folders = sorted((e for e in root.iterdir() if e.is_dir()), key=lambda e: natural_key(e.name))
     return [f for f in folders if f.name.casefold() in {"images", "audio", "media"} or split_named(f.name) == split]
 
 
 def _present(table: RawTable, columns: Columns, split: str) -> Columns:
     """The training table's columns as this table has them; a test table may come without labels."""
-    for name in (columns.input, *columns.labels):
+    if columns.id not in table.columns:
+        columns = replace(columns, id=None)
+    for name in (columns.input, *columns.pair, *columns.labels):
         if name not in table.columns:
             if split == "test" and name in columns.labels:
-                return Columns(columns.input, (), columns.split, "")
+                return replace(columns, labels=())
             raise DataError(
-                f"{table.path} has no column {name!r}, which the training table has; its columns are "
-                f"{', '.join(map(repr, table.columns))}.",
+                f"{table.path} has no column {name!r}, which the training table has; its columns are {listed(table)}.",
                 "Give all splits the same columns.",
             )
     return columns

@@ -95,7 +95,7 @@ def _write_split(part: Any, folder: Path, split: str, column: str | None) -> Non
             columns[name] = [_write_media(value, folder, split, row) for row, value in enumerate(part[name])]
         elif isinstance(inner, ClassLabel):
             columns[name] = [_named(value, inner.names) for value in part[name]]
-        elif not isinstance(inner, dict):
+        elif kept is None or not isinstance(inner, dict):
             columns[name] = list(part[name])
     parquet.write_table(pyarrow.table(columns), folder / f"{split}.parquet")
 

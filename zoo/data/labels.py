@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from zoo.data.items import shorten
 from zoo_registry.errors import DataError, UsageError
 
-TASKS = ("classification", "multi-label", "regression")
+TEXT_TASKS = ("token-classification", "question-answering", "embedding", "generation")
+TASKS = ("classification", "multi-label", "regression", *TEXT_TASKS)
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
@@ -21,7 +23,8 @@ def natural_key(name: str) -> tuple[Any, ...]:
 def decide_task(values: Iterable[Any], forced: str | None = None) -> str:
     """The task that raw labels (strings, numbers, lists) stand for, or the forced one.
 
-    Lists and ``a|b`` mean multi-label; numbers, one of them no whole number, mean regression; else classification.
+    Lists and ``a|b`` mean multi-label; numbers, one of them no whole number, mean regression; else classification. The
+    tasks of :data:`TEXT_TASKS` do not follow from labels but from the layout of the data.
 
     Raises:
         UsageError: the forced task is none of :data:`TASKS`.
@@ -75,16 +78,22 @@ def class_names(value: Any) -> list[str]:
 
 
 def encode(values: Sequence[Any], where: Sequence[str], task: str, labels: Sequence[str], split: str) -> list[Any]:
-    """Class ids (classification), lists of them (multi-label) or floats (regression).
+    """Class ids (classification), lists of them (multi-label: a sample's classes; token-classification: one a word),
+    floats (regression; embedding with scores), answers as they are (question-answering), zeros (generation).
 
     Args:
         where: what each value belongs to, for messages.
-        labels: class names in id order; unused for regression.
+        labels: class names in id order; unused where labels are no classes.
 
     Raises:
         DataError: a class that is not in ``labels``, or text where a number must stand.
     """
-    if task == "regression":
+    if task in ("question-answering", "generation"):
+        return list(values)
+    if task in ("regression", "embedding"):
+        # Pairs that simply belong together have the label 0, and not a similarity of 0.0.
+        if task == "embedding" and all(value == 0 and isinstance(value, int) for value in values):
+            return list(values)
         return [_number(value, place) for value, place in zip(values, where, strict=True)]
     ids = {name: number for number, name in enumerate(labels)}
 
@@ -92,12 +101,14 @@ def encode(values: Sequence[Any], where: Sequence[str], task: str, labels: Seque
         if name not in ids:
             shown = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
             raise DataError(
-                f"The {split} split has the label {name!r} ({place}), which no training sample has.",
+                f"The {split} split has the label {shorten(name)!r} ({place}), which no training sample has.",
                 f"The training labels are {shown}; correct it or add training samples.",
             )
         return ids[name]
 
     pairs = list(zip(values, where, strict=True))
+    if task == "token-classification":
+        return [[look_up(tag, place) for tag in tags] for tags, place in pairs]
     if task == "multi-label":
         return [[look_up(name, place) for name in class_names(value)] for value, place in pairs]
     return [look_up(class_name(value), place) for value, place in pairs]
@@ -106,5 +117,7 @@ def encode(values: Sequence[Any], where: Sequence[str], task: str, labels: Seque
 def _number(value: Any, place: str) -> float:
     number = as_number(value)
     if number is None:
-        raise DataError(f"The label {value!r} ({place}) is no number.", "Correct it, or use --task classification.")
+        raise DataError(
+            f"The label {shorten(str(value))!r} ({place}) is no number.", "Correct it, or use --task classification."
+        )
     return number

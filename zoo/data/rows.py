@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.columns import Columns, is_multi_hot, resolve, split_named
+from zoo.data.items import shorten
 from zoo.data.labels import is_missing
+from zoo.data.layouts import task_items, task_labels
 from zoo.data.tables import RawTable
 from zoo_registry.errors import DataError
 
-_MAX_MISSING = 0.05
+MAX_MISSING = 0.05
 
 
 @dataclass
@@ -20,8 +22,8 @@ class Rows:
     """One split as read.
 
     Attributes:
-        inputs: raw items: paths, or texts.
-        labels: raw labels (text, number or list of classes); None where the split has none.
+        inputs: raw items: paths; texts, tuples of texts, lists of words, questions.
+        labels: raw labels (text, number, list of classes, tags or answers); None where the split has none.
         where: what each row is called in messages.
     """
 
@@ -56,12 +58,18 @@ def table_rows(
     Raises:
         DataError: more than 5 % of the rows are incomplete, no input file exists, or a split or label is malformed.
     """
-    inputs = [_input(value, modality, bases) for value in table.columns[columns.input]]
-    _require_files(table, columns, inputs, modality, bases)
-    labels = _labels(table, columns)
+    labels, skipped = _labels(table, columns), set[int]()
+    if modality == "text":
+        inputs = task_items(table, columns)
+        labels, skipped = task_labels(table, columns, inputs, labels, notes)
+    else:
+        inputs = [_path(value, bases) for value in table.columns[columns.input]]
+        _require_files(table, columns, inputs, bases)
     splits: dict[str, Rows] = {}
     missing: list[str] = []
     for row, item in enumerate(inputs):
+        if row in skipped:
+            continue
         if item is None or (labels is not None and is_missing(labels[row])):
             missing.append(table.where(row))
             continue
@@ -74,27 +82,25 @@ def table_rows(
     if missing:
         text = f"{len(missing)} of {len(table)} rows have no input or no label: {', '.join(missing[:5])}"
         text += ", ..." if len(missing) > 5 else ""
-        if len(missing) > _MAX_MISSING * len(table):
+        if len(missing) > MAX_MISSING * len(table):
             raise DataError(f"{text}.", "Complete or remove them, or name other columns.")
         notes.append(f"left out: {text}")
     return splits
 
 
-def _input(value: Any, modality: str, bases: Sequence[Path]) -> Any:
+def _path(value: Any, bases: Sequence[Path]) -> str | None:
     if is_missing(value):
         return None
-    if modality == "text":
-        return str(value)
     # A file that is not there stays in: it is counted and listed with everything else that does not decode.
     return resolve(str(value), bases) or str(bases[0] / str(value))
 
 
-def _require_files(table: RawTable, columns: Columns, inputs: list[Any], modality: str, bases: Sequence[Path]) -> None:
-    if modality == "text" or any(item is not None and Path(item).is_file() for item in inputs):
+def _require_files(table: RawTable, columns: Columns, inputs: list[Any], bases: Sequence[Path]) -> None:
+    if any(item is not None and Path(item).is_file() for item in inputs):
         return
     first = next((value for value in table.columns[columns.input] if not is_missing(value)), "")
     raise DataError(
-        f"No file named in column {columns.input!r} of {table.path} exists: the first is {str(first)!r}, "
+        f"No file named in column {columns.input!r} of {table.path} exists: the first is {shorten(str(first), 200)!r}, "
         f"looked for in {', '.join(str(base) for base in bases)}.",
         "Write paths relative to the table's folder, or name another column with --input-column.",
     )
@@ -135,6 +141,7 @@ def _split(table: RawTable, columns: Columns, row: int) -> str:
     split = split_named(value)
     if split is None:
         raise DataError(
-            f"{table.where(row)}: {value!r} in column {columns.split!r} is no split.", "Use train, val and test."
+            f"{table.where(row)}: {shorten(value)!r} in column {columns.split!r} is no split.",
+            "Use train, val and test.",
         )
     return split

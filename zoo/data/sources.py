@@ -13,12 +13,12 @@ from zoo.console import say
 from zoo.data.checks import balance_notes, count_text, duplicate_notes
 from zoo.data.dataset import DataSet, Table
 from zoo.data.fingerprint import fingerprint
-from zoo.data.folders import read_path
+from zoo.data.folders import TEXT_SUFFIXES, read_path
 from zoo.data.hub import fetch, parse_source
-from zoo.data.labels import TASKS, class_name, class_names, decide_task, encode, natural_key
+from zoo.data.labels import TASKS, TEXT_TASKS, class_name, class_names, decide_task, encode, natural_key
 from zoo.data.rows import Raw, Rows
 from zoo.data.splits import cut_validation
-from zoo.data.tables import SUFFIXES
+from zoo.data.tags import OUTSIDE, entity_type, is_bio
 from zoo.net import hub_endpoint, reachable
 from zoo.paths import cache_dir, offline
 from zoo_registry.errors import DataError, MissingDependency, UnknownName, UsageError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """Where the data lies, and what is known of it besides."""
 
     name: str
@@ -56,12 +56,13 @@ def load_dataset(
     """Find, read, split and check a data set; what was taken and every note is said on stderr as well.
 
     Args:
-        data: a path (a folder of class folders, with or without train, val and test; a table file; a folder of split
-            tables), ``hf:org/name[/config]``, or the name of a data set. A path that exists wins over a name. A name
-            is looked for in ``$ZOO_DATA_PATH``, then the cache, then the hub, then its built-in sample.
+        data: a path (a folder of class folders, with or without train, val and test; a table, CoNLL or SQuAD file; a
+            folder of split files), ``hf:org/name[/config]``, or the name of a data set. A path that exists wins over a
+            name. A name is looked for in ``$ZOO_DATA_PATH``, then the cache, then the hub, then its built-in sample.
         modality: what the model takes in.
-        task: ``"classification"``, ``"multi-label"`` or ``"regression"``; None: what the labels look like.
-        columns: ``{"input": ..., "label": ..., "split": ...}``, each optional, where a table's names do not tell.
+        task: one of :data:`zoo.data.labels.TASKS`; None: what the data and its labels look like.
+        columns: ``{"input": ..., "pair": ..., "label": ..., "split": ...}``, each optional, where a table's names do
+            not tell.
         seed, val_fraction: of the validation split that is cut where the data has none.
         allow_sample: whether a built-in sample may stand in for data that cannot be reached.
 
@@ -72,9 +73,11 @@ def load_dataset(
     """
     if not data.strip():
         raise UsageError("The data is empty.", "Give a path, hf:org/name or the name of a data set.")
-    found = _locate(data, registry, modality, dict(columns or {}), allow_sample)
+    found = locate(data, registry, modality, dict(columns or {}), allow_sample)
     say(f"data: {found.origin}")
-    raw = read_path(found.path, modality=modality, columns={**found.columns, **(columns or {})})
+    _require_task(task, modality)
+    wanted = task or (found.task if found.task in TEXT_TASKS else None)
+    raw = read_path(found.path, modality=modality, columns={**found.columns, **(columns or {})}, task=wanted)
     dataset = _assemble(found, raw, modality, task or found.task or raw.task, seed, val_fraction)
     for split, table in dataset.splits.items():
         say(f"  {split}: {count_text(table.columns['label'], dataset.labels, dataset.task)}")
@@ -83,22 +86,30 @@ def load_dataset(
     return dataset
 
 
-def _locate(data: str, registry: Registry, modality: str, columns: Mapping[str, str], allow_sample: bool) -> _Found:
+def _require_task(task: str | None, modality: str) -> None:
+    if task is not None and task not in TASKS:
+        raise UsageError(f"There is no task {task!r} for labelled data.", f"The tasks are {', '.join(TASKS)}.")
+    if task in TEXT_TASKS and modality != "text":
+        raise UsageError(f"The task {task} is for texts, the model takes {modality}.", "Choose another of the two.")
+
+
+def locate(data: str, registry: Registry, modality: str, columns: Mapping[str, str], allow_sample: bool) -> Found:
+    """Where the data lies: a path, the cache, freshly fetched, or a sample; see :func:`load_dataset`."""
     path = Path(data).expanduser()
     if path.exists():
         kind = "folder" if path.is_dir() else "table"
-        return _Found(_name(path), path, f"{kind} {path}", local=True, notes=_shadowed(data, registry))
+        return Found(_name(path), path, f"{kind} {path}", local=True, notes=_shadowed(data, registry))
     if data.startswith("hf:"):
         source = data.removeprefix("hf:")
         folder = _from_hub(source, cache_dir() / "data" / source.strip("/").replace("/", "--"), columns.get("input"))
-        return _Found(source.strip("/").split("/")[-1], folder, f"hub {source}")
-    if data.startswith(("/", "~", "./", "../")) or "\\" in data or path.suffix.lower() in SUFFIXES:
+        return Found(source.strip("/").split("/")[-1], folder, f"hub {source}")
+    if data.startswith(("/", "~", "./", "../")) or "\\" in data or path.suffix.lower() in TEXT_SUFFIXES:
         raise DataError(f"There is no {data}.{_near(path)}", "Check the path.")
     try:
         spec: DatasetSpec = registry.dataset(data).spec
     except UnknownName as error:
         if (local := _on_data_path(data)) is not None:
-            return _Found(data, local, f"folder {local}", local=True)
+            return Found(data, local, f"folder {local}", local=True)
         raise UnknownName(f"{data!r} is no path and no data set that zoo knows.", error.remedy) from None
     return _registered(spec, modality, columns, allow_sample)
 
@@ -130,30 +141,30 @@ def _on_data_path(name: str) -> Path | None:
     return None
 
 
-def _registered(spec: DatasetSpec, modality: str, columns: Mapping[str, str], allow_sample: bool) -> _Found:
+def _registered(spec: DatasetSpec, modality: str, columns: Mapping[str, str], allow_sample: bool) -> Found:
     if spec.modality != modality:
         raise DataError(
             f"{spec.name} holds {spec.modality} data, the model takes {modality}.", "Choose another of the two."
         )
     task = spec.task if spec.task in TASKS else None
     if (local := _on_data_path(spec.name)) is not None:
-        return _Found(spec.name, local, f"folder {local}", task=task, local=True)
+        return Found(spec.name, local, f"folder {local}", task=task, local=True)
     wanted = {**spec.columns, **columns}
     sources = [source.removeprefix("hf:") for source in spec.sources if source.startswith("hf:")]
     folder = cache_dir() / "data" / spec.name
     if folder.is_dir():
-        return _Found(spec.name, folder, f"{spec.name} in the cache, {folder}", wanted, task)
+        return Found(spec.name, folder, f"{spec.name} in the cache, {folder}", wanted, task)
     reasons = []
     for source in sources:
         try:
-            return _Found(spec.name, _from_hub(source, folder, wanted.get("input")), f"hub {source}", wanted, task)
+            return Found(spec.name, _from_hub(source, folder, wanted.get("input")), f"hub {source}", wanted, task)
         except (DataError, MissingDependency) as error:
             reasons.append(error.problem)
     if spec.sample and allow_sample:
         note = f"a built-in sample of generated {modality} data stands in for the real {spec.name}"
         if reasons:
             note += f" ({reasons[0].rstrip('.')})"
-        return _Found(spec.name, _sample(spec), f"built-in sample of {spec.name}", {}, task, sample=True, notes=(note,))
+        return Found(spec.name, _sample(spec), f"built-in sample of {spec.name}", {}, task, sample=True, notes=(note,))
     raise DataError(
         f"The data set {spec.name} is not on this machine. {' '.join(reasons)}".strip(),
         "\n".join(_ways_out(spec, folder, sources, allow_sample)),
@@ -203,20 +214,25 @@ def _sample(spec: DatasetSpec) -> Path:
     return folder
 
 
-def _assemble(found: _Found, raw: Raw, modality: str, task: str | None, seed: int, val_fraction: float) -> DataSet:
+def _assemble(found: Found, raw: Raw, modality: str, task: str | None, seed: int, val_fraction: float) -> DataSet:
     notes = [*found.notes, *raw.notes]
     splits = _labelled(raw, notes)
     task = decide_task([label for rows in splits.values() for label in _values(rows)], task)
-    labels = _label_names(splits["train"], task, found.path)
+    if modality == "text":
+        _require_items(splits, task, found.path)
+    labels = _label_names(splits, task, found.path)
     tables = {
         split: Table({"input": rows.inputs, "label": encode(_values(rows), rows.where, task, labels, split)})
         for split, rows in splits.items()
     }
     if "val" not in tables:
-        train, val = cut_validation(tables["train"].columns["label"], task, seed, val_fraction)
         whole = tables["train"]
+        contexts = [item["context"] for item in whole.columns["input"]] if task == "question-answering" else None
+        train, val = cut_validation(whole.columns["label"], task, seed, val_fraction, contexts)
         tables = {**tables, "train": whole.take(train), "val": whole.take(val)}
-        notes.append(f"no validation split: cut {len(val)} of {len(whole)} samples for it (seed {seed}, stratified)")
+        how = {"question-answering": "no context in both", "embedding": "random", "generation": "random"}
+        how_cut = how.get(task, "stratified")
+        notes.append(f"no validation split: cut {len(val)} of {len(whole)} samples for it (seed {seed}, {how_cut})")
     tables = {split: tables[split] for split in ("train", "val", "test") if split in tables}
     notes += balance_notes(tables["train"].columns["label"], labels, task)
     notes += duplicate_notes(tables, modality)
@@ -248,9 +264,27 @@ def _labelled(raw: Raw, notes: list[str]) -> dict[str, Rows]:
     return splits
 
 
-def _label_names(train: Rows, task: str, path: Path) -> tuple[str, ...]:
-    if task == "regression":
+def _require_items(splits: Mapping[str, Rows], task: str, path: Path) -> None:
+    """Raise a DataError where the items are not what the task works on."""
+    wanted = {"token-classification": list, "question-answering": dict, "embedding": tuple}.get(task, (str, tuple))
+    item = splits["train"].inputs[0]
+    if not isinstance(item, wanted):
+        kinds = {
+            "str": "texts",
+            "tuple": "pairs of texts",
+            "list": "sentences of words",
+            "dict": "questions on contexts",
+        }
+        kind = kinds[type(item).__name__]
+        raise DataError(f"{path} holds {kind}, which are no data for {task}.", "Choose another task, or other columns.")
+
+
+def _label_names(splits: Mapping[str, Rows], task: str, path: Path) -> tuple[str, ...]:
+    if task not in ("classification", "multi-label", "token-classification"):
         return ()
+    train = splits["train"]
+    if task == "token-classification":
+        return _tag_names(splits, path)
     name_all = class_names if task == "multi-label" else lambda value: [class_name(value)]
     names = sorted({name for value in _values(train) for name in name_all(value)}, key=natural_key)
     if task == "classification" and len(names) == 1:
@@ -260,6 +294,20 @@ def _label_names(train: Rows, task: str, path: Path) -> tuple[str, ...]:
     if not names:
         raise DataError(f"No sample in {path} has a label.", "Check the label column.")
     return tuple(names)
+
+
+def _tag_names(splits: Mapping[str, Rows], path: Path) -> tuple[str, ...]:
+    """The training split's tags, ``O`` first. Also ``I-x`` where only other splits have an ``x`` of several words."""
+    names = {tag for tags in _values(splits["train"]) for tag in tags}
+    if is_bio(names):
+        known = {entity_type(tag) for tag in names} - {OUTSIDE}
+        every = {tag for rows in splits.values() for tags in _values(rows) for tag in tags}
+        names |= {OUTSIDE} | {tag for tag in every if entity_type(tag) in known}
+    if len(names) < 2:
+        raise DataError(
+            f"All words of {path} have the same tag, {next(iter(names))!r}.", "Check the column of the tags."
+        )
+    return tuple(sorted(names, key=lambda tag: (tag != OUTSIDE, natural_key(tag))))
 
 
 def _inner_layout(path: Path, only: str) -> Path | None:

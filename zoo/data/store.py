@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,26 +18,31 @@ import psutil
 
 from zoo.console import say as say_to_stderr
 from zoo.data.dataset import Table
-from zoo.data.items import identity, name_of
+from zoo.data.decoding import Bad, decode_all, decode_now, is_ragged, refuse_many
+from zoo.data.folder_cache import DISK_FULL, build_folder
+from zoo.data.items import identity
+from zoo.data.ragged import ITEMS, RaggedRows, RaggedWriter, map_file, open_ragged
+from zoo.padding import padded
 from zoo.paths import cache_dir
 from zoo.protocols import Pipeline
-from zoo_registry.errors import DataError, PluginError
+from zoo_registry.errors import DataError
 
-Bad = list[tuple[int, str, str]]
-"""(table row, what, why) of each item that could not be decoded."""
-
-_STALE_SECONDS = 24 * 3600
-_SAY_EVERY = 5.0
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+INDEX = "index.json"
 
 
 class Rows(Protocol):
     """Arrays that batches are taken from."""
 
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """(len(self),) int64 length of each row; None where all rows have one shape."""
+        ...
+
     def __len__(self) -> int: ...
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """The items of ``rows``, in that order: (len(rows), *shape), a fresh array."""
+        """The items of ``rows``, in that order: (len(rows), *shape), a fresh array. Items that differ in length are
+        padded at their end with zeros to the longest of them."""
         ...
 
 
@@ -57,30 +59,59 @@ class Store(Rows, Protocol):
     kept: np.ndarray
     bad: list[tuple[str, str]]
 
+    def each(self, rows: Iterable[int] | np.ndarray) -> list[np.ndarray]:
+        """The items of ``rows`` as they are, without padding; not to be written to."""
+        ...
+
 
 class MappedStore:
-    """A :class:`Store` on a read-only memory map: the system's page cache decides what stays in memory."""
+    """A :class:`Store` on a read-only memory map: the system's page cache decides what stays in memory.
 
-    def __init__(self, folder: Path, pipeline: Pipeline, key: str, total: int, bad: Bad) -> None:
-        self.key = key
+    Args:
+        array: (n, *shape).
+    """
+
+    lengths = None
+
+    def __init__(self, array: np.ndarray, key: str, total: int, bad: Bad) -> None:
+        self.array, self.key = array, key
         self.kept, self.bad = _split(total, bad)
-        self.array = np.memmap(
-            folder / "items.bin", dtype=pipeline.dtype, mode="r", shape=(len(self.kept), *pipeline.shape)
-        )
 
     def __len__(self) -> int:
         return len(self.kept)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(self.array[np.asarray(rows)])
+        return self.array[np.asarray(rows)]
+
+    def each(self, rows: Iterable[int] | np.ndarray) -> list[np.ndarray]:
+        return [self.array[row] for row in rows]
+
+
+class RaggedStore:
+    """A :class:`Store` of items of unequal length on read-only memory maps: :class:`zoo.data.ragged.RaggedRows`."""
+
+    def __init__(self, items: RaggedRows, key: str, total: int, bad: Bad) -> None:
+        self.items, self.key = items, key
+        self.kept, self.bad = _split(total, bad)
+        self.lengths, self.take, self.each = items.lengths, items.take, items.each
+
+    def __len__(self) -> int:
+        return len(self.kept)
 
 
 class LiveStore:
-    """A :class:`Store` that decodes on demand, in threads. Which items decode was found by one pass before."""
+    """A :class:`Store` that decodes on demand. Which items decode, and to what lengths, was found by one pass before.
 
-    def __init__(self, table: Table, pipeline: Pipeline, key: str, bad: Bad) -> None:
+    Args:
+        lengths: of the items that decode, where they differ.
+    """
+
+    def __init__(
+        self, table: Table, pipeline: Pipeline, key: str, bad: Bad, lengths: Sequence[int] | None = None
+    ) -> None:
         self.key = key
         self.kept, self.bad = _split(len(table), bad)
+        self.lengths = None if lengths is None else np.array(lengths, dtype=np.int64)
         self.items = table.columns["input"]
         self.pipeline = pipeline
         self.pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="zoo-decode")
@@ -89,9 +120,25 @@ class LiveStore:
         return len(self.kept)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        items = [self.items[row] for row in self.kept[np.asarray(rows)]]
-        arrays = list(self.pool.map(self.pipeline.decode, items))
-        return np.stack(arrays) if arrays else np.empty((0, *self.pipeline.shape), self.pipeline.dtype)
+        arrays, pipeline = self.each(rows), self.pipeline
+        if self.lengths is not None:
+            return padded(arrays, pipeline.shape[1:], pipeline.dtype)
+        return np.stack(arrays) if arrays else np.empty((0, *pipeline.shape), pipeline.dtype)
+
+    def each(self, rows: Iterable[int] | np.ndarray) -> list[np.ndarray]:
+        return decode_now([self.items[self.kept[row]] for row in rows], self.pipeline, self.pool)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over the items found: the bad ones, and the lengths of the others where they differ."""
+
+    bad: Bad
+    lengths: list[int] | None
+
+
+class _OverLimitError(Exception):
+    """The decoded items grew above what they may take."""
 
 
 def build_store(
@@ -124,28 +171,15 @@ def build_store(
         raise DataError("There is nothing to decode: the split has no items.", "Check the data's folder or table.")
     key = _key(items, pipeline)
     folder = cache_dir() / "decoded" / key
-    bad = _recorded(folder / "index.json", items, pipeline)
-    if bad is not None:
-        _judge(bad, len(items), max_bad, say)
-        return MappedStore(folder, pipeline, key, len(items), bad)
-
-    need = len(items) * int(np.prod(pipeline.shape)) * pipeline.dtype.itemsize
-    limit = _default_limit(folder) if cache_limit is None else cache_limit
-    if need <= limit:
-        try:
-            bad = _build(folder, items, pipeline, max_bad, say)
-            _judge(bad, len(items), max_bad, say)
-            return MappedStore(folder, pipeline, key, len(items), bad)
-        except OSError as error:
-            if error.errno not in _DISK_FULL:
-                raise DataError(
-                    f"The decoded items cannot be written to {folder.parent}: {error.strerror}.",
-                    "Point ZOO_CACHE at a folder you can write to.",
-                ) from error
-            say(f"the disk of {folder.parent} is full: items are decoded anew each epoch instead")
-    else:
-        say(f"{_size(need)} decoded is above the cache limit of {_size(limit)}: items are decoded anew each epoch")
-    return LiveStore(table, pipeline, key, _find_bad(folder, items, pipeline, max_bad, say))
+    store = _open(folder, pipeline, key, len(items))
+    if store is None:
+        limit = _default_limit(folder) if cache_limit is None else cache_limit
+        store = _build(folder, items, pipeline, key, limit, max_bad, say)
+    if store is None:
+        survey = _survey(folder, items, pipeline, max_bad, say)
+        store = LiveStore(table, pipeline, key, survey.bad, survey.lengths)
+    _judge(store.bad, len(items), max_bad, say)
+    return store
 
 
 def _key(items: Sequence[Any], pipeline: Pipeline) -> str:
@@ -165,88 +199,95 @@ def _split(total: int, bad: Bad) -> tuple[np.ndarray, list[tuple[str, str]]]:
     return kept, [(what, why) for _, what, why in bad]
 
 
-def _recorded(path: Path, items: Sequence[Any], pipeline: Pipeline) -> Bad | None:
-    """The bad items a finished cache recorded; None where there is no cache or it is damaged."""
+def _open(folder: Path, pipeline: Pipeline, key: str, total: int) -> Store | None:
+    """The store of a finished cache; None where there is none or it is damaged."""
     try:
-        bad = [(int(row), str(what), str(why)) for row, what, why in json.loads(path.read_text("utf-8"))["bad"]]
-        size = (path.parent / "items.bin").stat().st_size
-        if size == (len(items) - len(bad)) * int(np.prod(pipeline.shape)) * pipeline.dtype.itemsize:
-            return bad
+        record = json.loads((folder / INDEX).read_text("utf-8"))
+        bad = [(int(row), str(what), str(why)) for row, what, why in record["bad"]]
+        if is_ragged(pipeline):
+            items = open_ragged(folder, total - len(bad), pipeline.shape[1:], pipeline.dtype)
+            return None if items is None else RaggedStore(items, key, total, bad)
+        array = map_file(folder / ITEMS, pipeline.dtype, pipeline.shape)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return MappedStore(array, key, total, bad) if len(array) == total - len(bad) else None
+
+
+def _build(
+    folder: Path,
+    items: Sequence[Any],
+    pipeline: Pipeline,
+    key: str,
+    limit: int,
+    max_bad: float,
+    say: Callable[[str], None],
+) -> Store | None:
+    """Decode everything into the cache; None where it does not fit, which is said."""
+
+    def write(work: Path) -> None:
+        bad: Bad = []
+        with RaggedWriter(work) as out:
+            for array in decode_all(items, pipeline, bad, max_bad, say):
+                out.add(array)
+                if out.bytes > limit:
+                    raise _OverLimitError
+        record = {"bad": bad, "shape": pipeline.shape, "dtype": pipeline.dtype.str, "key": pipeline.key}
+        (work / INDEX).write_text(json.dumps(record), encoding="utf-8")
+
+    def read(path: Path) -> Store | None:
+        return _open(path, pipeline, key, len(items))
+
+    need = _need(folder, items, pipeline)
+    try:
+        if need > limit:
+            raise _OverLimitError
+        return build_folder(folder, write, read)
+    except _OverLimitError:
+        how = f"{size(need)} decoded is" if need > 1 else "what the items decode to is"
+        say(f"{how} above the cache limit of {size(limit)}: items are decoded anew each epoch")
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise DataError(
+                f"The decoded items cannot be written to {folder.parent}: {error.strerror}.",
+                "Point ZOO_CACHE at a folder you can write to.",
+            ) from error
+        say(f"the disk of {folder.parent} is full: items are decoded anew each epoch instead")
     return None
 
 
-def _judge(bad: Bad, total: int, max_bad: float, say: Callable[[str], None]) -> None:
-    if not bad:
-        return
-    _refuse_many(bad, total, max_bad)
-    shown = "; ".join(f"{what} ({why})" for _, what, why in bad[:5])
-    more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-    say(f"skipped {len(bad)} of {total} items that cannot be read: {shown}{more}")
+def _need(folder: Path, items: Sequence[Any], pipeline: Pipeline) -> int:
+    """Bytes that the decoded items take: at least 1 where nobody knows before decoding them."""
+    if not is_ragged(pipeline):
+        return len(items) * int(np.prod(pipeline.shape)) * pipeline.dtype.itemsize
+    survey = _surveyed(folder)
+    elements = sum(survey.lengths or ()) if survey else 0
+    return max(1, elements * int(np.prod(pipeline.shape[1:])) * pipeline.dtype.itemsize)
 
 
-def _refuse_many(bad: Bad, total: int, max_bad: float) -> None:
-    if len(bad) <= max_bad * total and len(bad) < total:
-        return
-    shown = "; ".join(f"{what} ({why})" for _, what, why in bad[:5])
-    raise DataError(
-        f"More than {max_bad:.0%} of the {total} items cannot be read: {shown}{'; ...' if len(bad) > 5 else ''}.",
-        "Repair or remove these files, or raise the share of bad items allowed.",
-    )
-
-
-def _build(folder: Path, items: Sequence[Any], pipeline: Pipeline, max_bad: float, say: Callable[[str], None]) -> Bad:
-    """Decode everything into a folder of its own, then rename it into place: complete or not there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(folder.parent)
-    work = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-    try:
-        bad: Bad = []
-        with open(work / "items.bin", "wb") as file:
-            for array in _decoded(items, pipeline, bad, max_bad, say):
-                file.write(np.ascontiguousarray(array).data)
-            _sync(file)
-        with open(work / "index.json", "w", encoding="utf-8") as index:
-            json.dump({"bad": bad, "shape": pipeline.shape, "dtype": pipeline.dtype.str, "key": pipeline.key}, index)
-            _sync(index)
-        return _put(work, folder, bad, items, pipeline)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _put(work: Path, folder: Path, bad: Bad, items: Sequence[Any], pipeline: Pipeline) -> Bad:
-    """Rename the finished ``work`` to ``folder``; returns the bad items of what stands there then."""
-    while True:
-        try:
-            work.rename(folder)
-            return bad
-        except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                raise
-        # Another process was first, and its cache is as good as this one - unless it is the damaged one that was the
-        # reason to build: that is moved away, never deleted in place, where others may be about to open it.
-        theirs = _recorded(folder / "index.json", items, pipeline)
-        if theirs is not None:
-            return theirs
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(tempfile.mkdtemp(prefix=".building-damaged-", dir=folder.parent))
-
-
-def _find_bad(
+def _survey(
     folder: Path, items: Sequence[Any], pipeline: Pipeline, max_bad: float, say: Callable[[str], None]
-) -> Bad:
-    """The items that do not decode: by one pass over all of them, remembered beside the caches."""
-    record = folder.with_name(folder.name + ".bad.json")
+) -> Survey:
+    """Which items do not decode, and how long the others are: by one pass over all, remembered beside the caches."""
+    survey = _surveyed(folder)
+    if survey is None:
+        bad: Bad = []
+        lengths = [len(array) for array in decode_all(items, pipeline, bad, max_bad, say)]
+        survey = Survey(bad, lengths if is_ragged(pipeline) else None)
+        _write_if_possible(_survey_file(folder), json.dumps(asdict(survey)))
+    return survey
+
+
+def _surveyed(folder: Path) -> Survey | None:
     try:
-        bad: Bad = [(int(row), str(what), str(why)) for row, what, why in json.loads(record.read_text("utf-8"))]
-    except (OSError, ValueError, TypeError):
-        bad = []
-        for _ in _decoded(items, pipeline, bad, max_bad, say):
-            pass
-        _write_if_possible(record, json.dumps(bad))
-    _judge(bad, len(items), max_bad, say)
-    return bad
+        found = json.loads(_survey_file(folder).read_text("utf-8"))
+        bad = [(int(row), str(what), str(why)) for row, what, why in found["bad"]]
+        return Survey(bad, None if found["lengths"] is None else [int(length) for length in found["lengths"]])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _survey_file(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".survey.json")
 
 
 def _write_if_possible(path: Path, text: str) -> None:
@@ -259,71 +300,15 @@ def _write_if_possible(path: Path, text: str) -> None:
         return  # the record only saves a pass next time, and a full disk is one reason to be here
 
 
-def _decoded(
-    items: Sequence[Any], pipeline: Pipeline, bad: Bad, max_bad: float, say: Callable[[str], None]
-) -> Iterator[np.ndarray]:
-    """The arrays of the items that decode, in order; the others are appended to ``bad``."""
-    workers = os.cpu_count() or 1
-    started = said = time.monotonic()
-    with ThreadPoolExecutor(workers, thread_name_prefix="zoo-decode") as pool:
-        for row, result in enumerate(_ordered(pool, pipeline.decode, items, ahead=4 * workers)):
-            try:
-                array = result.result()
-            except (DataError, OSError) as error:
-                why = error.problem if isinstance(error, DataError) else str(error.strerror or error)
-                bad.append((row, name_of(items[row], row, pipeline.modality), why.rstrip(".")))
-                _refuse_many(bad, len(items), max_bad)
-                continue
-            if array.shape != tuple(pipeline.shape) or array.dtype != pipeline.dtype:
-                raise PluginError(
-                    f"The {pipeline.modality} pipeline declares items of {pipeline.shape} {pipeline.dtype} "
-                    f"but decoded one to {array.shape} {array.dtype}.",
-                    "Report this to the plugin's authors.",
-                )
-            yield array
-            if time.monotonic() - said > _SAY_EVERY:
-                said = time.monotonic()
-                left = (said - started) / (row + 1) * (len(items) - row - 1)
-                say(f"decoding: {row + 1} of {len(items)}, {left:.0f} s left")
+def _judge(bad: list[tuple[str, str]], total: int, max_bad: float, say: Callable[[str], None]) -> None:
+    if not bad:
+        return
+    refuse_many(bad, total, max_bad)
+    shown = "; ".join(f"{what} ({why})" for what, why in bad[:5])
+    more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
+    say(f"skipped {len(bad)} of {total} items that cannot be read: {shown}{more}")
 
 
-def _ordered(
-    pool: ThreadPoolExecutor, function: Callable[[Any], np.ndarray], items: Iterable[Any], ahead: int
-) -> Iterator[Future[np.ndarray]]:
-    """Finished calls in the items' order, with at most ``ahead`` results in memory."""
-    running: deque[Future[np.ndarray]] = deque()
-    try:
-        for item in items:
-            running.append(pool.submit(function, item))
-            if len(running) >= ahead:
-                yield _finished(running.popleft())
-        while running:
-            yield _finished(running.popleft())
-    finally:
-        for future in running:
-            future.cancel()
-
-
-def _finished(future: Future[np.ndarray]) -> Future[np.ndarray]:
-    future.exception()
-    return future
-
-
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _remove_stale(folder: Path) -> None:
-    """Remove what killed processes left; a day is longer than any build that is still alive."""
-    for left in folder.glob(".building-*"):
-        try:
-            newest = max(path.stat().st_mtime for path in [left, *left.iterdir()])
-        except OSError:
-            continue
-        if time.time() - newest > _STALE_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _size(count: int) -> str:
+def size(count: int) -> str:
+    """Bytes for people."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

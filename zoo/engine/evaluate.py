@@ -55,7 +55,11 @@ def evaluate(
 
 
 def collect(task: Any, batches: EvalBatches, runtime: Runtime, precision: str = "fp32") -> tuple[Tensor, Tensor]:
-    """(logits (n, ...) float32, index (n,) int64) of a split on the CPU of every process, in row order."""
+    """(logits (n, ...) float32, index (n,) int64) of a split on the CPU of every process, in row order.
+
+    Batches whose logits have one row a token, (B, N, ...), are padded with zeros to the longest; what stands beyond a
+    sample's own length means nothing.
+    """
     logits: list[Tensor] = []
     index: list[Tensor] = []
     for batch, _, _, outputs in _outputs(task, batches, runtime, precision, False):
@@ -66,9 +70,22 @@ def collect(task: Any, batches: EvalBatches, runtime: Runtime, precision: str = 
     if not index:
         raise ZooError("There is nothing to evaluate: the split is empty.", "Give data with at least one sample.")
     rows = runtime.gather_rows(torch.cat(index)).cpu()
-    values = runtime.gather_rows(torch.cat(logits)).cpu()
+    values = runtime.gather_rows(_concatenate(logits, runtime)).cpu()
     order = rows.argsort()
     return values[order], rows[order]
+
+
+def _concatenate(pieces: list[Tensor], runtime: Runtime) -> Tensor:
+    """All rows in one tensor, the second dimension padded with zeros to its longest over all processes."""
+    if pieces[0].ndim < 2:
+        return torch.cat(pieces)
+    longest = runtime.maximum(max(piece.shape[1] for piece in pieces))
+    whole = pieces[0].new_zeros((sum(map(len, pieces)), longest, *pieces[0].shape[2:]))
+    start = 0
+    for piece in pieces:
+        whole[start : start + len(piece), : piece.shape[1]] = piece
+        start += len(piece)
+    return whole
 
 
 def _outputs(

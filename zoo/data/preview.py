@@ -1,0 +1,154 @@
+"""What a data set looks like, before anything is trained on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.data.checks import class_counts
+from zoo.data.dataset import DataSet, Table
+from zoo.data.items import EXTENSIONS, is_item, shorten, texts_of
+from zoo.data.tables import is_table, read_table
+from zoo_registry.errors import UnknownName
+
+if TYPE_CHECKING:
+    from zoo_registry import Registry
+
+_MEASURED = 200
+"""Images whose size is looked at."""
+_LOOK = 2000
+"""Files that the modality is guessed from."""
+_WIDTH = 80
+
+
+def preview(dataset: DataSet, first: int = 3) -> dict[str, Any]:
+    """A data set in JSON values, texts shortened.
+
+    ``splits`` maps each split to ``samples``, ``labels`` (counts by class, or by type of entity), ``first`` (its first
+    samples as ``{"input", "label"}``) and what its modality and task have besides: ``words`` of texts (min, median,
+    p95, max; divided by white space), ``duplicates`` (texts that stand there before), ``values`` of numbers (min, mean,
+    max), ``unanswerable`` questions, and ``sizes`` of the first 200 images (min and max of width and height,
+    ``unreadable``).
+
+    Args:
+        first: samples to show of each split.
+    """
+    return {
+        "name": dataset.name,
+        "origin": dataset.origin,
+        "modality": dataset.modality,
+        "task": dataset.task,
+        "labels": list(dataset.labels),
+        "sample": dataset.sample,
+        "fingerprint": dataset.fingerprint,
+        "splits": {split: _split(table, dataset, first) for split, table in dataset.splits.items()},
+        "notes": list(dataset.notes),
+    }
+
+
+def guess_modality(data: str, registry: Registry) -> str:
+    """``"image"``, ``"audio"`` or ``"text"``: what a registered name says, else what the files of a folder, or those
+    that a table names, mostly are."""
+    path = Path(data).expanduser()
+    if not path.exists():
+        try:
+            return str(registry.dataset(data).spec.modality)
+        except UnknownName:
+            return "text"
+    names = _names_in(path)
+    counts = {modality: sum(is_item(name, modality) for name in names) for modality in ("image", "audio")}
+    likely = max(counts, key=lambda modality: counts[modality])
+    return likely if counts[likely] * 2 > len(names) else "text"
+
+
+def _names_in(path: Path) -> list[str]:
+    """The names of a folder's media, texts and tables (those inside the tables too), or what a table's rows name."""
+    endings = frozenset().union(*EXTENSIONS.values())
+    if path.is_dir():
+        every = (os.path.join(parent, name) for parent, _, names in os.walk(path) for name in sorted(names))
+        files = list(islice(every, _LOOK))
+        media = [name for name in files if os.path.splitext(name)[1].lower() in endings]
+        if media:
+            return media
+        tables = [Path(name) for name in files if is_table(Path(name))]
+    else:
+        tables = [path] if is_table(path) else []
+    for table in tables[:1]:
+        columns = read_table(table).columns
+        named = [[str(value) for value in values[:_LOOK]] for values in columns.values()]
+        return max(named, key=lambda values: sum(os.path.splitext(v)[1].lower() in endings for v in values), default=[])
+    return []
+
+
+def _split(table: Table, dataset: DataSet, first: int) -> dict[str, Any]:
+    items, labels = table.columns["input"], table.columns["label"]
+    found: dict[str, Any] = {"samples": len(table), "labels": class_counts(labels, dataset.labels, dataset.task)}
+    if dataset.task == "question-answering":
+        found["unanswerable"] = sum(not answers for answers in labels)
+    if dataset.task == "regression" or any(isinstance(label, float) for label in labels):
+        found["values"] = {"min": min(labels), "mean": float(np.mean(labels)), "max": max(labels)}
+    if dataset.modality == "text":
+        found["words"] = _words(items)
+        found["duplicates"] = len(items) - len({texts_of(item) for item in items})
+    if dataset.modality == "image":
+        found["sizes"] = _sizes(items)
+    found["first"] = [
+        {"input": _shown(item) if dataset.modality == "text" else str(item), "label": _label(label, dataset)}
+        for item, label in islice(zip(items, labels, strict=True), first)
+    ]
+    return found
+
+
+def _shown(item: Any) -> str | list[str]:
+    """A path; a text, or the texts of an item, shortened and on one line."""
+    if isinstance(item, list):
+        return _line(" ".join(item[:_WIDTH]))
+    return _line(item) if isinstance(item, str) else [_line(text) for text in texts_of(item)]
+
+
+def _line(text: str) -> str:
+    # The cut before the split, because a text may be a whole book.
+    return shorten(" ".join(text[: 10 * _WIDTH].split()), _WIDTH)
+
+
+def _label(label: Any, dataset: DataSet) -> Any:
+    """A label as people read it: class, classes, tags, answers or number; None where there is none."""
+    if dataset.task == "question-answering":
+        return [shorten(answer["text"], _WIDTH) for answer in label]
+    if dataset.task == "token-classification":
+        return shorten(" ".join(dataset.labels[tag] for tag in label), _WIDTH)
+    if dataset.task == "multi-label":
+        return [dataset.labels[one] for one in label]
+    if dataset.labels:
+        return dataset.labels[label]
+    return label if isinstance(label, float) else None
+
+
+def _words(items: Sequence[Any]) -> dict[str, int]:
+    counts = [len(item) if isinstance(item, list) else sum(len(t.split()) for t in texts_of(item)) for item in items]
+    low, middle, high, top = (int(np.quantile(counts, share, method="nearest")) for share in (0, 0.5, 0.95, 1))
+    return {"min": low, "median": middle, "p95": high, "max": top}
+
+
+def _sizes(items: Sequence[Any]) -> dict[str, Any]:
+    from PIL import Image
+
+    sizes = []
+    for item in items[:_MEASURED]:
+        try:
+            with Image.open(item) as image:
+                sizes.append(image.size)
+        except (OSError, ValueError, Image.DecompressionBombError):  # counted, and named by the run that needs them
+            continue
+    widths, heights = zip(*sizes, strict=True) if sizes else ((), ())
+    return {
+        "looked_at": min(len(items), _MEASURED),
+        "unreadable": min(len(items), _MEASURED) - len(sizes),
+        "width": [min(widths, default=0), max(widths, default=0)],
+        "height": [min(heights, default=0), max(heights, default=0)],
+    }
