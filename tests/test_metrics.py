@@ -12,6 +12,7 @@ import torch
 from scipy import stats
 from sklearn import metrics as reference
 
+from zoo.kinds import Outcome, kind_of
 from zoo.metrics import (
     ClassificationMetrics,
     MultiLabelMetrics,
@@ -19,7 +20,6 @@ from zoo.metrics import (
     full_classification_report,
     full_multilabel_report,
     full_regression_report,
-    full_report,
     wilson,
 )
 from zoo_registry.errors import UsageError
@@ -228,14 +228,18 @@ def test_streaming_regression_agrees_with_the_report() -> None:
     assert streaming.compute() == {"rmse": 2.0, "mae": 2.0}
 
 
+def report(task: str, scores: Any, truth: Any, labels: Any = ()) -> dict[str, Any]:
+    return kind_of(task).report(Outcome(scores, truth=truth), labels)
+
+
 def test_nothing_to_measure_and_wrong_shapes_are_usage_errors() -> None:
     with pytest.raises(UsageError, match="no samples"):
-        full_report("classification", np.zeros((0, 2)), np.zeros(0, int), ["a", "b"])
+        report("classification", np.zeros((0, 2)), np.zeros(0, int), ["a", "b"])
     with pytest.raises(UsageError, match="do not go together"):
-        full_report("classification", [[0.5, 0.5]], [2], ["a", "b"])
+        report("classification", [[0.5, 0.5]], [2], ["a", "b"])
     with pytest.raises(UsageError, match="do not go together"):
-        full_report("multi-label", [[0.5, 0.5]], [[1, 0, 1]], ["a", "b"])
+        report("multi-label", [[0.5, 0.5]], [[1, 0, 1]], ["a", "b"])
     with pytest.raises(UsageError, match="do not go together"):
-        full_report("regression", [1.0, 2.0], [1.0])
-    with pytest.raises(UsageError, match="no report for the task ranking"):
-        full_report("ranking", [1.0], [1.0])
+        report("regression", [1.0, 2.0], [1.0])
+    with pytest.raises(UsageError, match="no task 'ranking'"):
+        report("ranking", [1.0], [1.0])

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.config import make_config
+from zoo.config import FinetuneConfig, make_config
 from zoo.strategies import STRATEGIES, Facts, Probe, Train, choose, default_batch_size, resolved
 from zoo_registry.errors import UnknownName, UsageError
 
 
 def config(**values):
-    return make_config({"model": "m", "data": "d", **values})
+    return make_config(FinetuneConfig, {"model": "m", "data": "d", **values})
 
 
 @given(

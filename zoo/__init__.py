@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 _VERBS = {
     "load": ("zoo.weights", "load_backbone"),
+    "pretrain": ("zoo.pretraining", "pretrain"),
     "finetune": ("zoo.recipes", "finetune"),
     "evaluate": ("zoo.measure", "evaluate"),
     "predict": ("zoo.predicting", "predict"),
+    "embed": ("zoo.embedding", "embed"),
     "export": ("zoo.exporting", "export"),
 }
 

@@ -1,10 +1,10 @@
-"""What a finetuning run is asked for: typed, unknown keys rejected, every "auto" (None) resolved before training."""
+"""What a training run is asked for: typed, unknown keys rejected, every "auto" (None) resolved before training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from zoo_registry.errors import UsageError
 
 
-class FinetuneConfig(BaseModel):
-    """A finetuning run. ``None`` means "choose for me"; the choice is printed and written into the run folder.
+class RunConfig(BaseModel):
+    """What every training run is asked for. ``None`` means "choose for me"; the choice is printed and written into the
+    run folder.
 
     Field descriptions are the help texts of the command line.
     """
@@ -23,12 +24,11 @@ class FinetuneConfig(BaseModel):
     model: str = Field(description="model name (see zoo list), or a run folder to start from")
     data: str = Field(description="folder, table, hf:org/name or registered data-set name")
     weights: str | None = Field(None, description="tag, file, or 'none' for random numbers")
-    strategy: str | None = Field(None, description="head, full or lp-ft (the head first, then everything gently)")
-    head: str | None = Field(None, description="head name; follows from the task")
-    task: str | None = Field(None, description="classification, multi-label or regression; follows from the data")
+    tokenizer: str | None = Field(
+        None, description="folder, file or run with a tokenizer.json, for a text model that starts from random numbers"
+    )
 
     input_column: str | None = Field(None, description="table column holding the inputs")
-    label_column: str | None = Field(None, description="table column holding the labels (several: comma between)")
     split_column: str | None = Field(None, description="table column holding the split names")
     val_fraction: float = Field(0.2, gt=0, lt=1, description="share cut for validation where the data has none")
     sample: bool = Field(True, description="accept the built-in sample where the real data is out of reach")
@@ -36,13 +36,14 @@ class FinetuneConfig(BaseModel):
     max_bad: float = Field(0.05, ge=0, le=1, description="share of unreadable inputs that stops the run")
 
     size: int | None = Field(None, ge=16, description="input size in pixels (images)")
+    max_length: int | None = Field(None, ge=4, description="longest input in tokens (texts); longer ones are cut")
     augment: bool = Field(True, description="vary the training inputs")
-    mixup: float = Field(0.0, ge=0, description="mixup strength (0: off)")
-    cutmix: float = Field(0.0, ge=0, description="cutmix strength (0: off)")
 
     epochs: float | None = Field(None, gt=0, description="passes over the training data")
-    head_epochs: float | None = Field(None, gt=0, description="passes of the head grid over the cached features")
     batch_size: int | None = Field(None, ge=1, description="samples per optimizer step, over all devices")
+    batch_tokens: int | None = Field(
+        None, ge=1, description="tokens per optimizer step, padding included, instead of --batch-size (texts)"
+    )
     micro_batch: int | None = Field(
         None, ge=1, description="samples on a device at once; halves itself when memory runs out"
     )
@@ -54,8 +55,6 @@ class FinetuneConfig(BaseModel):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps that warm up")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning-rate schedule")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimizer")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing of the classification loss")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the head")
     clip_norm: float | None = Field(1.0, gt=0, description="gradient norm limit")
     batchnorm: Literal["frozen", "train"] | None = Field(None, description="BatchNorm statistics: kept or trained")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of an averaged copy of the weights")
@@ -71,8 +70,38 @@ class FinetuneConfig(BaseModel):
     profile: bool = Field(False, description="write a torch profiler trace of a few steps")
 
 
+class FinetuneConfig(RunConfig):
+    """A finetuning run."""
+
+    strategy: str | None = Field(None, description="head, full or lp-ft (the head first, then everything gently)")
+    head: str | None = Field(None, description="head name; follows from the task")
+    task: str | None = Field(
+        None,
+        description="classification, multi-label, regression, token-classification, question-answering, embedding or "
+        "generation; follows from the data",
+    )
+    pair_column: str | None = Field(None, description="table column holding the second text of pairs")
+    label_column: str | None = Field(None, description="table column holding the labels (several: comma between)")
+    mixup: float = Field(0.0, ge=0, description="mixup strength (0: off; images)")
+    cutmix: float = Field(0.0, ge=0, description="cutmix strength (0: off; images)")
+    head_epochs: float | None = Field(None, gt=0, description="passes of the head grid over the cached features")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing of the classification loss")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the head")
+
+
+class PretrainConfig(RunConfig):
+    """A pretraining run."""
+
+    objective: str | None = Field(None, description="what to learn from: see zoo pretrain --list")
+    val_fraction: float = Field(0.05, gt=0, le=0.5, description="share cut for validation where the data has none")
+    options: dict[str, Any] = Field(default_factory=dict, description="settings of the objective")
+
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
 def read_config(path: Path) -> dict[str, Any]:
-    """A YAML file of :class:`FinetuneConfig` keys.
+    """A YAML file of configuration keys.
 
     Raises:
         UsageError: the file is missing or no mapping.
@@ -90,14 +119,15 @@ def read_config(path: Path) -> dict[str, Any]:
     return values
 
 
-def make_config(values: Mapping[str, Any]) -> FinetuneConfig:
+def make_config(kind: type[Config], values: Mapping[str, Any]) -> Config:
     """Validate.
 
     Raises:
         UsageError: naming each unknown key and each value out of range.
     """
     try:
-        return FinetuneConfig(**values)
+        return kind(**values)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
-        raise UsageError(f"The configuration is not valid: {faults}.", "Run: zoo finetune --help") from error
+        verb = "pretrain" if kind is PretrainConfig else "finetune"
+        raise UsageError(f"The configuration is not valid: {faults}.", f"Run: zoo {verb} --help") from error

@@ -14,21 +14,23 @@ import torch
 import zoo
 from zoo.console import say
 from zoo.data.batches import Eval, label_array
-from zoo.data.dataset import DataSet
-from zoo.data.items import name_of
+from zoo.data.dataset import DataSet, Table
+from zoo.data.items import name_of, shown
 from zoo.data.sources import load_dataset
 from zoo.engine.evaluate import collect
 from zoo.engine.runtime import Runtime
-from zoo.metrics import full_report
+from zoo.kinds import Entries, Outcome, kind_of
 from zoo.prepared import Prepared, run_dataset
 from zoo.report import write_report
 from zoo.run import Run, open_run, write_json
-from zoo.targets import Model, check_readable, decode_all, open_target
+from zoo.targets import Model, answer, check_readable, open_target
 from zoo.tasks import SupervisedTask
+from zoo.torch_model import answers_of
 from zoo_registry.errors import DataError, UsageError
 from zoo_registry.registry import Registry
 
 SCHEMA_VERSION = 1
+SHOWN = 300  # characters of a text in a report
 CUT = "no validation split: cut"  # how load_dataset's note begins where the data had none
 
 
@@ -49,14 +51,14 @@ def evaluate(
         data: as for finetuning; None: the data of the run. Labels are matched to the model's by name.
         split: ``"val"``, ``"train"``, ``"test"`` or ``"all"``; None: ``"val"``, or all of ``data`` where it has no
             validation split of its own.
-        columns: ``{"input": ..., "label": ...}`` where a table's names do not tell.
+        columns: ``{"input": ..., "pair": ..., "label": ...}`` where a table's names do not tell.
         batch_size: samples at once.
         max_bad: largest share of unreadable inputs that is skipped.
         registry: where names are looked up; the default one if None.
 
     Returns:
         ``{"schema_version", "target", "backend", "data", "split", "skipped", "labels", ...}`` and the keys of
-        :func:`zoo.metrics.full_report`: ``task``, ``n``, ``metrics``, ``intervals``, ``confusion``, ``classes``.
+        the kind's report (:mod:`zoo.kinds`): ``task``, ``n``, ``metrics``, ``intervals``, ``confusion``, ``classes``.
 
     Raises:
         UsageError: no such target, or an export without ``data``.
@@ -80,35 +82,40 @@ def evaluate(
     parts = list(dataset.splits) if split == "all" else [split]
     if missing := [part for part in parts if part not in dataset.splits]:
         raise DataError(f"{dataset.name} has no split {missing[0]!r}.", f"It has: {', '.join(dataset.splits)}, all.")
-    truth = np.concatenate([match_labels(dataset, part, model.labels) for part in parts])
-    items = [item for part in parts for item in dataset.splits[part].columns["input"]]
-    say(f"evaluating {len(items):,} samples of {dataset.origin} ({split}) with {model.backend}")
-    scores, rows, bad = _scores(model, items, batch_size)
-    for _, why in bad[:5]:
+    table = Table(
+        {
+            "input": [item for part in parts for item in dataset.splits[part].columns["input"]],
+            "label": [label for part in parts for label in match_labels(dataset, part, model.labels)],
+        }
+    )
+    say(f"evaluating {len(table):,} samples of {dataset.origin} ({split}) with {model.backend}")
+    found = answer(model, table, batch_size)
+    for _, why in found.bad[:5]:
         say(f"  skipped: {why}")
-    check_readable(len(rows), len(bad), max_bad)
+    check_readable(len(found.outcome), len(found.bad), max_bad)
     return {
         "schema_version": SCHEMA_VERSION,
         "target": str(target),
         "backend": model.backend,
         "data": dataset.origin,
         "split": split,
-        "skipped": len(bad),
+        "skipped": len(found.bad),
         "labels": list(model.labels),
-        **full_report(model.task, scores, truth[rows], model.labels),
+        **kind_of(model.task).report(found.outcome, model.labels),
     }
 
 
-def match_labels(dataset: DataSet, split: str, labels: Sequence[str]) -> np.ndarray:
-    """A split's labels as ids of ``labels``, matched by name: (n,) ids, (n, C) targets, or (n,) values.
+def match_labels(dataset: DataSet, split: str, labels: Sequence[str]) -> Entries:
+    """A split's labels as ids of ``labels``, matched by name; one entry a row.
 
     Raises:
         DataError: a label that is in none of ``labels``.
     """
-    found = label_array(dataset, split, range(len(dataset.splits[split])))
-    if dataset.task == "regression" or tuple(dataset.labels) == tuple(labels):
+    kind = kind_of(dataset.task)
+    found = raw_labels(dataset, split)
+    if not dataset.labels or tuple(dataset.labels) == tuple(labels):
         return found
-    used = _used(found, dataset.task)
+    used = kind.used(found)
     unknown = [name for i, name in enumerate(dataset.labels) if i in used and name not in labels]
     if unknown:
         near = difflib.get_close_matches(unknown[0], labels, 1)
@@ -118,17 +125,18 @@ def match_labels(dataset: DataSet, split: str, labels: Sequence[str]) -> np.ndar
             f"The data has labels that the model does not know: {shown}{guess}.",
             f"The model knows {', '.join(labels[:20])}{' …' if len(labels) > 20 else ''}. Rename or remove the others.",
         )
-    ids = np.array([labels.index(name) if name in labels else -1 for name in dataset.labels], dtype=np.int64)
-    if dataset.task == "classification":
-        return ids[found]
-    target = np.zeros((len(found), len(labels)), np.float32)
-    known = ids >= 0
-    target[:, ids[known]] = found[:, known]
-    return target
+    ids = [labels.index(name) if name in labels else -1 for name in dataset.labels]
+    return kind.match(found, ids, len(labels))
 
 
-def _used(found: np.ndarray, task: str) -> set[int]:
-    return set(np.unique(found).tolist()) if task == "classification" else set(np.flatnonzero(found.any(0)).tolist())
+def raw_labels(dataset: DataSet, split: str) -> Entries:
+    """A split's labels, one entry a row: as arrays where they are numbers, else as the table has them."""
+    column = dataset.splits[split].columns["label"]
+    if dataset.task not in ("classification", "multi-label", "regression"):
+        return column
+    found = label_array(dataset, split, range(len(column)))
+    assert isinstance(found, np.ndarray)
+    return found
 
 
 def _own_data(path: Path, model: Model, registry: Registry) -> DataSet:
@@ -139,20 +147,6 @@ def _own_data(path: Path, model: Model, registry: Registry) -> DataSet:
     data = model.meta.get("data") or {}
     trained_on = f"It was trained on {data['name']} ({data.get('origin', '')}): " if data.get("name") else ""
     raise UsageError(f"{path} is not part of a run, so it has no data of its own.", f"{trained_on}add --data.")
-
-
-def _scores(
-    model: Model, items: Sequence[Any], batch_size: int
-) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
-    scores: list[np.ndarray] = []
-    rows: list[int] = []
-    bad: list[tuple[str, str]] = []
-    for good, failed in decode_all(model, items, batch_size):
-        bad += [(str(position), why) for position, why in failed]
-        if good:
-            scores.append(model.run([array for _, array in good])[1])
-            rows += [position for position, _ in good]
-    return np.concatenate(scores) if scores else np.empty(0), np.array(rows, dtype=np.int64), bad
 
 
 def measure_run(
@@ -177,10 +171,10 @@ def measure_run(
     store, labels = data.stores["val"], data.labels["val"]
     if logits is None:
         logits, _ = collect(task, Eval(store, labels, data.pipeline, batch_size=32), runtime)
-    decoded = task.head.decode(logits.to(runtime.device))
-    scores = (decoded["value"] if task.head.task == "regression" else decoded["scores"]).float().cpu().numpy()
+    scores = answers_of(task.head.decode(logits.to(runtime.device))).float().cpu().numpy()
     names = data.dataset.labels
-    evaluation = full_report(task.head.task, scores, labels, names)
+    outcome = _outcome(task.head.task, scores, data, "val")
+    evaluation = kind_of(task.head.task).report(outcome, names)
     metrics = {name: value for name, value in evaluation["metrics"].items() if value is not None}
     if not runtime.is_main:
         return metrics
@@ -189,16 +183,16 @@ def measure_run(
     description = run.path / "model" / "model.json"
     if description.is_file():
         write_json(description, {**json.loads(description.read_text(encoding="utf-8")), "metrics": metrics})
-    inputs = data.dataset.splits["val"].columns["input"]
     pictures = data.pipeline.modality == "image"
     write_report(
         run.path / "report.html",
         dataset=data.dataset,
         evaluation=evaluation,
-        scores=scores,
-        labels=labels,
-        inputs=[name_of(inputs[row], int(row), data.dataset.modality) for row in store.kept],
-        events=_events(run.path / "metrics.jsonl"),
+        outcome=outcome,
+        inputs=[
+            _title(item, int(row), data.dataset.modality) for item, row in zip(outcome.items, store.kept, strict=True)
+        ],
+        events=events_of(run.path / "metrics.jsonl"),
         thumbnails=(lambda rows: store.take(np.asarray(rows))) if pictures else None,
         config=run.config,
         manifest=run.manifest,
@@ -208,7 +202,26 @@ def measure_run(
     return metrics
 
 
-def _events(path: Path) -> list[dict[str, Any]]:
+def _outcome(task: str, scores: np.ndarray, data: Prepared, split: str) -> Outcome:
+    """Scores of a whole split, in store order, with what its kind reads them by."""
+    kind, store, table = kind_of(task), data.stores[split], data.tables[split].take(data.stores[split].kept)
+    arrays = store.each(np.arange(len(store))) if kind.needs_arrays else ()
+    labels = table.columns["label"] if kind.token_level else data.labels[split]
+    return Outcome(
+        scores=[row[: len(array)] for row, array in zip(scores, arrays, strict=True)] if kind.token_level else scores,
+        items=table.columns["input"],
+        arrays=arrays,
+        owner=table.columns["owner"],
+        truth=table.columns.get("truth", labels),
+    )
+
+
+def _title(item: Any, row: int, modality: str) -> str:
+    """What a report calls an input."""
+    return shown(item, SHOWN) if modality == "text" else name_of(item, row, modality)
+
+
+def events_of(path: Path) -> list[dict[str, Any]]:
     """Lines of metrics.jsonl; what a kill cut in two is left out."""
     events = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():

@@ -128,22 +128,6 @@ class RegressionMetrics:
         return self
 
 
-def full_report(task: str, outputs: Any, labels: Any, names: Sequence[str] = ()) -> dict[str, Any]:
-    """The report of a task: see :func:`full_classification_report`, :func:`full_multilabel_report` and
-    :func:`full_regression_report`.
-
-    Raises:
-        UsageError: no such task, no samples, or arrays whose shapes do not go together.
-    """
-    if task == "classification":
-        return full_classification_report(outputs, labels, names)
-    if task == "multi-label":
-        return full_multilabel_report(outputs, labels, names)
-    if task == "regression":
-        return full_regression_report(outputs, labels)
-    raise UsageError(f"There is no report for the task {task}.", "Choose classification, multi-label or regression.")
-
-
 def full_classification_report(scores: Any, labels: Any, names: Sequence[str]) -> dict[str, Any]:
     """Everything about a classifier on a labelled split.
 
@@ -412,7 +396,7 @@ def _plain(value: Any) -> float | None:
 
 
 def _tensor(values: Any, dtype: torch.dtype) -> Tensor:
-    return torch.as_tensor(values).detach().cpu().to(dtype)
+    return torch.as_tensor(np.asarray(values) if isinstance(values, list) else values).detach().cpu().to(dtype)
 
 
 def _check(fits: bool, target: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""``zoo predict``: labels and probabilities for files. With an export folder nothing here imports torch."""
+"""``zoo predict``: labels and probabilities for files and texts. With an export folder nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zoo import text_inputs
 from zoo.console import say
-from zoo.serve_model import as_prediction
-from zoo.targets import Model, check_readable, decode_all, open_target
+from zoo.data import items
+from zoo.data.dataset import Table
+from zoo.kinds import kind_of
+from zoo.serve_model import OnnxModel
+from zoo.targets import Model, answer, check_readable, open_target
 from zoo_registry.errors import DataError, UsageError
 
 # Only what a folder is searched for; a file that is named is always tried.
@@ -68,18 +72,36 @@ def find_inputs(inputs: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-def predict_inputs(model: Model, inputs: Sequence[Any], *, batch_size: int = 32) -> Predictions:
-    """Predict paths, bytes or arrays with an opened model; unreadable ones are counted, said and left out."""
+def modality_of(model: Model) -> str:
+    """``"image"``, ``"text"``, ...: what an opened model takes."""
+    return str((model.meta.get("input") or {}).get("modality") or model.meta["preprocessing"].get("kind", "image"))
+
+
+def predict_inputs(
+    model: Model, inputs: Sequence[Any], *, batch_size: int = 32, max_new_tokens: int | None = None
+) -> Predictions:
+    """Predict paths, bytes, arrays or text items with an opened model; unreadable ones are counted, said and left out.
+
+    Args:
+        max_new_tokens: how far a language model goes on.
+    """
     result = Predictions()
-    names = [one if isinstance(one, str | Path) else f"input {i}" for i, one in enumerate(inputs)]
-    for good, bad in decode_all(model, inputs, batch_size):
-        for position, why in bad:
-            result.bad.append((str(names[position]), why))
-        if good:
-            _, scores = model.run([array for _, array in good])
-            for (position, _), row in zip(good, scores, strict=True):
-                prediction = as_prediction(row, model.task, model.labels)
-                result.rows.append({"input": str(names[position]), **prediction})
+    if modality_of(model) == "text":
+        names = [text_inputs.shown_input(one) for one in inputs]
+        shown = [items.shown(one) for one in inputs]
+        if model.task != "generation":
+            _say_cut(model, inputs)
+    else:
+        names = [str(one) if isinstance(one, str | Path) else f"input {i}" for i, one in enumerate(inputs)]
+        shown = names
+    if model.task == "generation":
+        answered, predictions, bad = _continue(model, inputs, max_new_tokens)
+    else:
+        found = answer(model, Table({"input": list(inputs)}), batch_size)
+        answered, bad = sorted(set(found.outcome.owner)), found.bad
+        predictions = kind_of(model.task).predictions(found.outcome, model.labels)
+    result.bad = [(shown[position], why) for position, why in bad]
+    result.rows = [{"input": names[i], **row} for i, row in zip(answered, predictions, strict=True)]
     if result.bad:
         say(f"skipped {len(result.bad)} of {len(inputs)} inputs that could not be read:")
         for name, why in result.bad[:20]:
@@ -87,6 +109,29 @@ def predict_inputs(model: Model, inputs: Sequence[Any], *, batch_size: int = 32)
         if len(result.bad) > 20:
             say(f"  … and {len(result.bad) - 20} more")
     return result
+
+
+def _say_cut(model: Any, inputs: Sequence[Any]) -> None:
+    reader: Any = model.texts if isinstance(model, OnnxModel) else model.pipeline
+    if not hasattr(reader, "count_cut"):
+        return
+    # No token is less than a byte: short texts need not be tokenised again to know.
+    sizes = [sum(len(text.encode(errors="replace")) for text in items.texts_of(one)) for one in inputs]
+    long = [one for one, size in zip(inputs, sizes, strict=True) if size > model.tokens.max_length // 2]
+    if cut := reader.count_cut(one for one in long if isinstance(one, str | tuple | list)):
+        say(f"{cut:,} of {len(inputs):,} texts are longer than {model.tokens.max_length} tokens and were cut there")
+
+
+def _continue(
+    model: Any, inputs: Sequence[Any], max_new_tokens: int | None
+) -> tuple[list[int], list[dict[str, Any]], list[tuple[int, str]]]:
+    """(which inputs, how each goes on, which could not be read and why)."""
+    from zoo.continuing import continue_texts
+
+    found = continue_texts(model, inputs, max_new_tokens)
+    bad = [(i, one.problem) for i, one in enumerate(found) if isinstance(one, DataError)]
+    good = [i for i, one in enumerate(found) if not isinstance(one, DataError)]
+    return good, [{"label": found[i], "score": None, "scores": {}} for i in good], bad
 
 
 def keep_top(scores: dict[str, float], top: int | None) -> dict[str, float]:
@@ -100,30 +145,53 @@ def predict(
     target: str | Path,
     inputs: Sequence[Any],
     *,
+    pair: str | None = None,
+    column: str | None = None,
     top: int | None = None,
     batch_size: int = 32,
     max_bad: float = 0.05,
+    max_new_tokens: int | None = None,
 ) -> list[dict[str, Any]]:
     """Predict with a run, a checkpoint or an export.
 
     Args:
         target: run folder, checkpoint folder, ``model/`` folder, or export folder (needs onnxruntime alone).
-        inputs: files, folders, globs; or ``bytes`` and arrays.
+        inputs: of an image model files, folders, globs, ``bytes`` and arrays; of a text model texts, pairs, lists of
+            words, questions (``{"question", "context"}``), and files of these as ``Path`` (a str is a text).
+        pair: the second text of texts that come alone, or the context of questions.
+        column: of tables of texts, where the text is; None: as it is recognised.
         top: keep this many scores, best first; None: all.
         batch_size: inputs at once.
         max_bad: largest share of unreadable inputs that is skipped.
+        max_new_tokens: how far a language model goes on; None: 50, or half of what it takes where that is less.
 
     Returns:
         ``[{"input", "label", "score", "scores"}]`` in input order. ``scores`` maps labels to probabilities. For
-        multi-label ``label`` is a list; for regression it is None and ``score`` is the value.
+        multi-label ``label`` is a list; for regression it is None and ``score`` is the value; see :mod:`zoo.kinds` for
+        the others.
 
     Raises:
         UsageError: no such target, or no inputs. DataError: too many inputs cannot be read.
     """
     if not inputs:
-        raise UsageError("Nothing to predict.", "Give files or folders.")
+        raise UsageError("Nothing to predict.", "Give files, folders or texts.")
     model = open_target(target)
-    named = [find_inputs([one]) if isinstance(one, str | Path) else [one] for one in inputs]
-    result = predict_inputs(model, [one for group in named for one in group], batch_size=batch_size)
+    found = gather(model, inputs, pair=pair, column=column)
+    result = predict_inputs(model, found, batch_size=batch_size, max_new_tokens=max_new_tokens)
     result.check(max_bad)
     return [{**row, "scores": keep_top(row["scores"], top)} for row in result.rows]
+
+
+def gather(model: Model, inputs: Sequence[Any], *, pair: str | None = None, column: str | None = None) -> list[Any]:
+    """Inputs of either modality as the model's items; see :func:`predict`.
+
+    Raises:
+        UsageError: ``pair`` or ``column`` for a model that takes no texts, or a question without a context.
+        DataError: a file that is not there, or holds nothing for the model.
+    """
+    if modality_of(model) == "text":
+        return text_inputs.text_items(inputs, model.task, pair=pair, column=column)
+    if pair is not None or column is not None:
+        raise UsageError(f"This model takes {modality_of(model)} files.", "Leave --pair and --input-column out.")
+    named = [find_inputs([one]) if isinstance(one, str | Path) else [one] for one in inputs]
+    return [one for group in named for one in group]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 import zoo
-from zoo.config import FinetuneConfig
+from zoo.config import FinetuneConfig, RunConfig
 from zoo.console import say
 from zoo.data.batches import label_array
-from zoo.data.dataset import DataSet
+from zoo.data.dataset import DataSet, Table
 from zoo.data.sources import load_dataset
 from zoo.data.store import Store, build_store
-from zoo.protocols import Pipeline
+from zoo.protocols import Cuts, Expands, Pipeline
 from zoo.run import Run
+from zoo.targets import each_its_own
 from zoo_registry.errors import DataError, UsageError
 from zoo_registry.registry import Registry
 
@@ -28,14 +29,16 @@ class Prepared:
     Attributes:
         dataset: what was read.
         pipeline: turns its items into tensors.
-        stores: split name -> decoded items; row i is row ``kept[i]`` of the split's table.
+        tables: split name -> the pipeline's samples: the data set's rows, or what the pipeline made of them.
+        stores: split name -> decoded items; row i is row ``kept[i]`` of the split's ``tables`` entry.
         labels: split name -> labels of the store's rows.
     """
 
     dataset: DataSet
     pipeline: Pipeline
+    tables: dict[str, Table]
     stores: dict[str, Store]
-    labels: dict[str, np.ndarray]
+    labels: dict[str, Any]
 
 
 def parse_bytes(text: str) -> int:
@@ -54,7 +57,12 @@ def parse_bytes(text: str) -> int:
 
 def read_dataset(config: FinetuneConfig, modality: str, registry: Registry) -> DataSet:
     """The data set a configuration names; what was taken is said."""
-    columns = {"input": config.input_column, "label": config.label_column, "split": config.split_column}
+    columns = {
+        "input": config.input_column,
+        "pair": config.pair_column,
+        "label": config.label_column,
+        "split": config.split_column,
+    }
     return load_dataset(
         config.data,
         registry=registry,
@@ -67,21 +75,37 @@ def read_dataset(config: FinetuneConfig, modality: str, registry: Registry) -> D
     )
 
 
-def prepare(dataset: DataSet, pipeline: Pipeline, config: FinetuneConfig, splits: tuple[str, ...]) -> Prepared:
+def prepare(dataset: DataSet, pipeline: Pipeline, config: RunConfig, splits: tuple[str, ...]) -> Prepared:
     """Decode splits (once: later calls open the cache).
 
     Raises:
         DataError: too many unreadable items, or a split with none left.
     """
     limit = parse_bytes(config.cache_limit) if config.cache_limit else None
-    stores, labels = {}, {}
+    tables, stores, labels = {}, {}, {}
     for split in splits:
         if split not in dataset.splits:
             known = ", ".join(dataset.splits)
             raise DataError(f"{dataset.name} has no split {split!r}.", f"It has: {known}.")
-        store = build_store(dataset.splits[split], pipeline, cache_limit=limit, max_bad=config.max_bad, say=say)
-        stores[split], labels[split] = store, label_array(dataset, split, store.kept)
-    return Prepared(dataset, pipeline, stores, labels)
+        rows = dataset.splits[split]
+        table = pipeline.rows(rows) if isinstance(pipeline, Expands) else each_its_own(rows)
+        store = build_store(table, pipeline, cache_limit=limit, max_bad=config.max_bad, say=say)
+        labels[split] = label_array(dataclasses.replace(dataset, splits={split: table}), split, store.kept)
+        tables[split], stores[split] = table, store
+        _say_cut(pipeline, table, store, split)
+    return Prepared(dataset, pipeline, tables, stores, labels)
+
+
+def _say_cut(pipeline: Pipeline, table: Table, store: Store, split: str) -> None:
+    if not isinstance(pipeline, Cuts) or store.lengths is None:
+        return
+    inputs = table.columns["input"]
+    cut = pipeline.count_cut(inputs[row] for row in store.kept[store.lengths >= pipeline.max_length])
+    if cut:
+        say(
+            f"  {split}: {cut:,} of {len(store):,} texts are longer than {pipeline.max_length} tokens and are cut "
+            "there (--max-length raises it)"
+        )
 
 
 def run_dataset(run: Run, modality: str, registry: Registry) -> DataSet:

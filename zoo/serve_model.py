@@ -1,6 +1,7 @@
 """An export folder, ready to predict with onnxruntime alone. Nothing here imports torch.
 
-The folder holds ``model.onnx`` and ``model.json``: what ``zoo export`` wrote, verified by hash before it is run.
+The folder holds ``model.onnx``, ``model.json`` and, for texts, ``tokenizer.json``: what ``zoo export`` wrote, verified
+by hash before it is run.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.data.dataset import Table
+from zoo.kinds import Entries, Outcome, kind_of
 from zoo_registry.errors import DataError, MissingDependency, UsageError, ZooError
+
+if TYPE_CHECKING:
+    from zoo.serve_text import TextInput
+    from zoo.texts import TextTokenizer
 
 MODEL_FILE = "model.onnx"
 META_FILE = "model.json"
@@ -73,13 +80,15 @@ class OnnxModel:
         providers: onnxruntime execution providers, best first.
 
     Attributes:
-        task: ``"classification"``, ``"multi-label"`` or ``"regression"``.
-        labels: class names in id order; empty for regression.
+        task: one of :data:`zoo.kinds.KINDS`.
+        labels: class names in id order; empty where labels are no classes.
         meta: ``model.json``.
+        texts: how texts are read; None for other inputs.
 
     Raises:
         UsageError: not an export, or one of another schema.
-        ZooError: ``model.onnx`` is missing, truncated, or not the file that was exported.
+        ZooError: a file is missing, truncated, or not the one that was exported.
+        MissingDependency: texts cannot be read without the package ``tokenizers``.
     """
 
     backend = "onnxruntime"
@@ -92,7 +101,9 @@ class OnnxModel:
         self.in_graph = self.meta["preprocess"] == "graph"
         self._verify()
         self.session = open_session(self.path / MODEL_FILE, threads=threads, providers=providers)
-        self._input = self.session.get_inputs()[0].name
+        self._inputs = tuple(one.name for one in self.session.get_inputs())
+        self._token_level = kind_of(self.task).token_level
+        self.texts = self._read_texts() if self.meta["preprocessing"].get("kind") == "text" else None
 
     def _verify(self) -> None:
         for name, expected in self.meta["sha256"].items():
@@ -109,15 +120,27 @@ class OnnxModel:
                     _REEXPORT,
                 )
 
+    def _read_texts(self) -> TextInput:
+        try:
+            from zoo.serve_text import TextInput
+        except ImportError as error:
+            raise MissingDependency(
+                f"Reading texts needs a package that is not installed ({error.name}).", "pip install tokenizers"
+            ) from None
+        return TextInput(self.path, self.meta, self._inputs)
+
     def decode(self, item: Any) -> np.ndarray:
-        """One path, or the bytes of one file, as the array the graph takes: float32 (C, H, W), or with the
-        preprocessing in the graph uint8 (H, W, 3) of any size. An array is passed through.
+        """One raw item as the graph's input: the path or the bytes of an image as float32 (C, H, W), or with the
+        preprocessing in the graph uint8 (H, W, 3) of any size; a text as int32 (n, 3) (:mod:`zoo.texts`). An array is
+        passed through.
 
         Raises:
             DataError: the item is missing or cannot be decoded.
         """
         if isinstance(item, np.ndarray):
             return item
+        if self.texts is not None:
+            return self.texts.decode(item)
         kind = self.meta["preprocessing"].get("kind")
         if kind != "image":
             raise DataError(f"This export takes {kind} input.", "Pass arrays, or predict with the run folder.")
@@ -129,24 +152,74 @@ class OnnxModel:
             ) from None
         return images.load_raw(item) if self.in_graph else images.load_image(item, self.meta["preprocessing"])
 
-    def run(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Decoded arrays to (logits, scores), one row each. Neighbours of one shape go through as one batch.
-
-        Scores are probabilities (B, C), or values (B,) for regression.
-        """
+    def run(self, arrays: Sequence[np.ndarray]) -> tuple[Entries, Entries]:
+        """Decoded items to (logits, scores), one entry each: probabilities (C,), or a value for regression; one row a
+        token where the task answers so. Images that are neighbours of one shape go through as one batch, texts with
+        those of like length."""
+        if self.task == "generation":
+            raise UsageError(
+                "An export of a language model tells the next token alone, so it cannot be measured on whole texts.",
+                "Evaluate the run that it was made from.",
+            )
+        if self.texts is not None:
+            outputs = self.texts.run(self._call, arrays, token_level=self._token_level)
+            return outputs[0], outputs[-1]
         logits, scores = [], []
         for _, group in groupby(arrays, key=lambda array: array.shape):
-            one = self.session.run(["logits", "scores"], {self._input: np.stack(list(group))})
+            one = self._call({self._inputs[0]: np.stack(list(group))})
             logits.append(one[0])
             scores.append(one[1])
         return np.concatenate(logits), np.concatenate(scores)
 
+    def feed(self, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Decoded items as one batch of the graph's inputs."""
+        return self.texts.feed(arrays) if self.texts is not None else {self._inputs[0]: np.stack(list(arrays))}
+
+    def next_logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Token ids and which of them are real, (B, N) int64 each, padded at the end -> (B, V) logits of the token that
+        follows each text (generation alone)."""
+        return self._call({"input_ids": ids, "attention_mask": mask})[0]
+
+    def generate(self, prompts: Sequence[str], max_new_tokens: int | None = None) -> list[str]:
+        """How each prompt goes on, by greedy decoding (generation alone); see :func:`zoo.continuing.continue_texts`.
+
+        Raises:
+            DataError: a prompt is no text.
+            UsageError: ``max_new_tokens`` alone fill the longest input.
+        """
+        from zoo.continuing import continue_texts
+
+        found = []
+        for one in continue_texts(self, prompts, max_new_tokens):
+            if isinstance(one, DataError):
+                raise one
+            found.append(one)
+        return found
+
+    @property
+    def tokens(self) -> TextTokenizer:
+        """The tokenizer of a text model."""
+        assert self.texts is not None
+        return self.texts.tokens
+
+    def _call(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        found: list[np.ndarray] = self.session.run(None, feed)
+        return found
+
+    def rows(self, table: Table) -> Table:
+        """The model's samples of a table of raw inputs: each its own, or the windows of long texts."""
+        if self.texts is not None:
+            return self.texts.rows(table)
+        return Table({**table.columns, "owner": list(range(len(table)))})
+
     def predict(self, items: Sequence[Any]) -> list[dict[str, Any]]:
-        """Paths, bytes or arrays to ``[{"label", "score", "scores"}]`` (see :func:`as_prediction`)."""
+        """Paths, bytes, arrays or texts to ``[{"label", "score", "scores"}]`` (see :mod:`zoo.kinds`)."""
         if not items:
             return []
-        _, scores = self.run([self.decode(item) for item in items])
-        return [as_prediction(row, self.task, self.labels) for row in scores]
+        rows = self.rows(Table({"input": list(items)}))
+        arrays = [self.decode(item) for item in rows.columns["input"]]
+        outcome = Outcome(self.run(arrays)[1], rows.columns["input"], arrays, rows.columns["owner"])
+        return kind_of(self.task).predictions(outcome, self.labels)
 
 
 def open_session(path: Path, *, threads: int = 0, providers: Sequence[str] = CPU) -> Any:
@@ -167,21 +240,3 @@ def open_session(path: Path, *, threads: int = 0, providers: Sequence[str] = CPU
     except Exception as error:  # onnxruntime's own exception classes are private and share no base
         reason = str(error).splitlines()[0][:200]
         raise ZooError(f"onnxruntime cannot load {path}: {reason}", _REEXPORT) from None
-
-
-def as_prediction(scores: np.ndarray, task: str, labels: Sequence[str]) -> dict[str, Any]:
-    """One row of scores in user terms.
-
-    Classification: the best label, its probability, all probabilities by label. Multi-label: ``label`` lists every
-    label of probability 0.5 and more, ``score`` is the highest probability. Regression: ``label`` is None, ``score``
-    the value, ``scores`` empty.
-    """
-    if task == "regression":
-        return {"label": None, "score": float(np.ravel(scores)[0]), "scores": {}}
-    by_label = {label: float(score) for label, score in zip(labels, scores, strict=True)}
-    best = int(np.argmax(scores))
-    if task == "multi-label":
-        chosen: Any = [label for label, score in by_label.items() if score >= 0.5]
-    else:
-        chosen = labels[best]
-    return {"label": chosen, "score": float(scores[best]), "scores": by_label}

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from zoo.config import FinetuneConfig
+from zoo.config import FinetuneConfig, RunConfig
 from zoo.console import say
 from zoo.data.batches import Eval, Mix
 from zoo.data.batches import Train as TrainBatches
@@ -27,7 +27,6 @@ from zoo.prepared import Prepared
 from zoo.protocols import Batch, Draws, ParamGroup, Pipeline
 from zoo.run import Run
 from zoo.strategies import Probe, Stage, Train
-from zoo.tasks import SupervisedTask
 
 EVALUATIONS_OF_A_GRID = 10
 SELECTED = "head-selected"  # checkpoint of the head that validation preferred
@@ -38,8 +37,8 @@ class Context:
     """What every stage works with."""
 
     run: Run
-    config: FinetuneConfig
-    task: SupervisedTask
+    config: RunConfig
+    task: Any
     data: Prepared
     runtime: Runtime
     resume: bool
@@ -62,7 +61,11 @@ def run_stage(stage: Stage, context: Context, after: Sequence[Stage]) -> torch.T
     """
     if isinstance(stage, Probe):
         return _probe(stage, context, alone=not after)
-    _train(stage, context, head_ready=any(isinstance(earlier, Probe) for earlier in after))
+    result = train_all(stage, context, head_ready=any(isinstance(earlier, Probe) for earlier in after))
+    if result.best_step == 0:
+        say("main: training everything did not improve on the head alone, whose weights are kept")
+    else:
+        say(f"main: the weights after step {result.best_step} of {result.steps} are kept")
     return None
 
 
@@ -135,14 +138,30 @@ def train_groups(stage: Train, context: Context) -> list[ParamGroup]:
     )
 
 
-def _train(stage: Train, context: Context, head_ready: bool) -> None:
+def train_all(stage: Train, context: Context, head_ready: bool = False) -> FitResult:
+    """Train the whole task; it holds the best weights afterwards.
+
+    Args:
+        head_ready: whether the weights it starts from are worth an evaluation.
+    """
     config, task, data = context.config, context.task, context.data
-    mix = Mix(config.mixup, config.cutmix, len(data.dataset.labels)) if config.mixup or config.cutmix else None
     pipeline = data.pipeline if config.augment else Unvaried(data.pipeline)
     train = TrainBatches(
-        data.stores["train"], data.labels["train"], pipeline, batch_size=stage.batch_size, seed=config.seed, mix=mix
+        data.stores["train"],
+        data.labels["train"],
+        pipeline,
+        batch_size=stage.batch_size,
+        batch_tokens=config.batch_tokens,
+        seed=config.seed,
+        mix=_mix(context),
     )
-    val = Eval(data.stores["val"], data.labels["val"], data.pipeline, batch_size=stage.batch_size)
+    val = Eval(
+        data.stores["val"],
+        data.labels["val"],
+        data.pipeline,
+        batch_size=stage.batch_size,
+        batch_tokens=config.batch_tokens,
+    )
     engine = EngineConfig(
         steps=_steps(stage.epochs, train.steps_per_epoch),
         lr=stage.lr,
@@ -164,11 +183,14 @@ def _train(stage: Train, context: Context, head_ready: bool) -> None:
         batchnorm=stage.batchnorm,
         profile=config.profile,
     )
-    result = _fit(stage.name, task, train, val, engine, train_groups(stage, context), context)
-    if result.best_step == 0:
-        say("main: training everything did not improve on the head alone, whose weights are kept")
-    else:
-        say(f"main: the weights after step {result.best_step} of {result.steps} are kept")
+    return _fit(stage.name, task, train, val, engine, train_groups(stage, context), context)
+
+
+def _mix(context: Context) -> Mix | None:
+    config = context.config
+    if not isinstance(config, FinetuneConfig) or not (config.mixup or config.cutmix):
+        return None
+    return Mix(config.mixup, config.cutmix, len(context.data.dataset.labels))
 
 
 def _fit(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from zoo.config import FinetuneConfig
-from zoo_registry.errors import UnknownName
+from zoo_registry.errors import UnknownName, UsageError
 
 HEAD_GRID: tuple[tuple[float, float], ...] = tuple(
     (lr, weight_decay) for lr in (3e-4, 1e-3, 3e-3, 1e-2) for weight_decay in (1e-3, 1e-1)
@@ -23,11 +23,23 @@ on features of unit scale."""
 
 @dataclass(frozen=True)
 class Facts:
-    """What a strategy may decide by."""
+    """What a strategy may decide by.
+
+    Attributes:
+        samples: of the training split.
+        pretrained: whether there is something to keep.
+        groups: layer groups of the task.
+        probe: whether heads can be trained on cached features.
+        modality: of the inputs.
+        dim: embedding width.
+    """
 
     samples: int
     pretrained: bool
     groups: int
+    probe: bool = True
+    modality: str = "image"
+    dim: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,9 +67,15 @@ class Train:
 Stage = Probe | Train
 
 
-def default_batch_size(samples: int) -> int:
-    """A power of two with at least about 20 steps an epoch on small data, between 8 and 64."""
-    return min(64, max(8, 2 ** int(math.log2(max(samples / 20, 1)))))
+def default_batch_size(samples: int, most: int = 64) -> int:
+    """A power of two with at least about 20 steps an epoch on small data, between 8 and ``most``."""
+    return min(most, max(8, 2 ** int(math.log2(max(samples / 20, 1)))))
+
+
+def text_lr(facts: Facts, factor: float) -> float:
+    """Learning rate for a language network: wider ones need smaller steps (Kaplan et al., "Scaling laws for neural
+    language models", 2020), so 5e-5 for a network as wide as BERT-large stands for more in a small one."""
+    return float(f"{factor / max(facts.dim, 1):.1e}")
 
 
 def _probe(facts: Facts, epochs: float | None, batch_size: int | None = None) -> Probe:
@@ -73,7 +91,7 @@ def _train(config: FinetuneConfig, facts: Facts, *, epochs: float, lr: float, bo
     layer_decay = bottom ** (1 / max(1, facts.groups - 1))
     return Train(
         epochs=config.epochs or epochs,
-        batch_size=config.batch_size or default_batch_size(facts.samples),
+        batch_size=config.batch_size or default_batch_size(facts.samples, 32 if facts.modality == "text" else 64),
         lr=config.lr or lr,
         layer_decay=config.layer_decay or round(layer_decay, 4),
         # Statistics of a pretrained network are better than what a few small batches can estimate; a random network
@@ -91,7 +109,8 @@ def full(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
     """Everything is trained from the start."""
     if facts.pretrained:
         epochs = max(3.0, min(20.0, 20_000 / facts.samples))
-        return (_train(config, facts, epochs=round(epochs), lr=3e-4, bottom=0.3),)
+        lr = text_lr(facts, 0.1) if facts.modality == "text" else 3e-4
+        return (_train(config, facts, epochs=round(epochs), lr=lr, bottom=0.3),)
     epochs = max(10.0, min(100.0, 100_000 / facts.samples))
     return (_train(config, facts, epochs=round(epochs), lr=1e-3, bottom=1.0),)
 
@@ -99,8 +118,9 @@ def full(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
 def lp_ft(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
     """The head first, then everything gently, early layers least (Kumar et al., "Fine-tuning can distort pretrained
     features and underperform out-of-distribution", ICLR 2022)."""
-    epochs = max(2.0, min(10.0, 2_000 / facts.samples))
-    gently = _train(config, facts, epochs=round(epochs), lr=5e-5, bottom=0.1)
+    text = facts.modality == "text"
+    epochs = max(3.0 if text else 2.0, min(10.0, 2_000 / facts.samples))
+    gently = _train(config, facts, epochs=round(epochs), lr=text_lr(facts, 0.06) if text else 5e-5, bottom=0.1)
     return (_probe(facts, config.head_epochs), gently)
 
 
@@ -111,19 +131,26 @@ STRATEGIES: dict[str, Callable[[FinetuneConfig, Facts], tuple[Stage, ...]]] = {
 }
 
 
-def choose(name: str | None, *, pretrained: bool) -> str:
-    """The strategy to use: the asked-for one, else ``lp-ft``, or ``full`` where there is nothing pretrained to keep.
+def choose(name: str | None, *, pretrained: bool, probe: bool = True) -> str:
+    """The strategy to use: the asked-for one, else ``lp-ft``, or ``full`` where there is nothing pretrained to keep or
+    the head cannot be trained on its own.
 
     Raises:
         UnknownName: with the nearest name.
+        UsageError: the asked-for strategy trains the head on its own.
     """
     if name is None:
-        return "lp-ft" if pretrained else "full"
+        return "lp-ft" if pretrained and probe else "full"
     if name not in STRATEGIES:
         near = difflib.get_close_matches(name, STRATEGIES, n=1)
         raise UnknownName(
             f"There is no strategy {name!r}.",
             (f"Did you mean {near[0]}? " if near else "") + f"Strategies: {', '.join(STRATEGIES)}.",
+        )
+    if name != "full" and not probe:
+        raise UsageError(
+            f"The strategy {name} trains heads on pooled features computed once, which this task's head does not use.",
+            "Choose --strategy full, or leave it out.",
         )
     return name
 

@@ -1,15 +1,18 @@
-"""What evaluate and predict work on: a run, its model folder, a checkpoint, an export. Imports no torch."""
+"""What evaluate, predict and export work on: a run, its model folder, a checkpoint, an export. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from zoo.data.dataset import Table
+from zoo.kinds import Entries, Outcome, kind_of
 from zoo.serve_model import META_FILE, MODEL_FILE, OnnxModel, is_export
 from zoo_registry.errors import DataError, UsageError
 
@@ -24,9 +27,64 @@ class Model(Protocol):
     labels: tuple[str, ...]
     meta: dict[str, Any]
 
+    def rows(self, table: Table) -> Table:
+        """The model's samples of a table of raw inputs (see :class:`zoo.protocols.Expands`)."""
+        ...
+
     def decode(self, item: Any) -> np.ndarray: ...
 
-    def run(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]: ...
+    def run(self, arrays: Sequence[np.ndarray]) -> tuple[Entries, Entries]:
+        """Decoded samples to (logits, scores), one entry each."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered to a table of raw inputs.
+
+    Attributes:
+        logits: one entry for each sample that could be read.
+        outcome: the same samples' scores, with items, owners and truth.
+        bad: (owner, why) of those that could not.
+    """
+
+    logits: list[np.ndarray]
+    outcome: Outcome
+    bad: list[tuple[int, str]]
+
+
+def answer(model: Model, table: Table, batch_size: int) -> Answers:
+    """Run every input of a table, with its labels where it has some, through a model; unreadable ones are set aside."""
+    rows = model.rows(table)
+    items, owners = rows.columns["input"], rows.columns["owner"]
+    truth = rows.columns.get("truth") or rows.columns.get("label")
+    keep_arrays = kind_of(model.task).needs_arrays
+    logits: list[np.ndarray] = []
+    scores: list[np.ndarray] = []
+    arrays: list[np.ndarray] = []
+    kept: list[int] = []
+    bad: list[tuple[int, str]] = []
+    for good, failed in decode_all(model, items, batch_size):
+        bad += [(owners[position], why) for position, why in failed]
+        if good:
+            one = model.run([array for _, array in good])
+            logits += list(one[0])
+            scores += list(one[1])
+            kept += [position for position, _ in good]
+            arrays += [array for _, array in good] if keep_arrays else []
+    outcome = Outcome(
+        scores=scores,
+        items=[items[position] for position in kept],
+        arrays=arrays,
+        owner=[owners[position] for position in kept],
+        truth=[truth[position] for position in kept] if truth else (),
+    )
+    return Answers(logits, outcome, bad)
+
+
+def each_its_own(table: Table) -> Table:
+    """``rows`` of a pipeline whose samples are the inputs one for one."""
+    return Table({**table.columns, "owner": list(range(len(table)))})
 
 
 def open_target(path: str | Path) -> Model:

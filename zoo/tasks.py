@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from zoo.protocols import Backbone, Batch, Features, Head, LayerGroups, Metrics
+from zoo.protocols import Backbone, Batch, Features, Head, Keeps, LayerGroups, Metrics
 
 
 class SupervisedTask(nn.Module):
@@ -16,17 +16,21 @@ class SupervisedTask(nn.Module):
     """
 
     phases = ("main",)
-    batch_coupled = False
 
     def __init__(self, backbone: Backbone, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        if "lm" in head.uses and (train := getattr(backbone, "train_output_layer", None)):
+            train()  # an output layer that is not tied learns only where its logits are used
         self.monitor = head.monitor
+        self.batch_coupled = getattr(head, "batch_coupled", False)
 
     def forward(self, batch: Batch, phase: str = "main") -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor | None]:
         logits = self.head(self.backbone(batch, self.head.uses))
         loss, count = self.head.loss(logits, batch)
+        if isinstance(self.head, Keeps):  # what it keeps costs time, and training looks at none of it
+            return loss, count, {}, None if self.training else self.head.keep(logits, batch)
         return loss, count, {}, logits
 
     def layer_groups(self, phase: str = "main") -> LayerGroups:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from zoo.data.dataset import Table
+from zoo.kinds import Entries, kind_of
+from zoo.padding import pad
+from zoo.protocols import RAGGED, Batch, Expands, Keeps
+from zoo.targets import each_its_own
 from zoo.trained import load_trained
 from zoo_registry.registry import Registry
+
+if TYPE_CHECKING:
+    from zoo.texts import TextTokenizer
 
 
 class TorchModel:
@@ -37,6 +45,10 @@ class TorchModel:
         self.device = torch.device(device or _best_device())
         self.module = self.trained.task.to(self.device).eval()
 
+    def rows(self, table: Table) -> Table:
+        """The pipeline's samples of raw inputs."""
+        return self.pipeline.rows(table) if isinstance(self.pipeline, Expands) else each_its_own(table)
+
     def decode(self, item: Any) -> np.ndarray:
         """One raw item, as the pipeline decodes it.
 
@@ -46,14 +58,49 @@ class TorchModel:
         return self.pipeline.decode(item)
 
     @torch.inference_mode()
-    def run(self, arrays: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Decoded arrays to (logits, scores), one row each, in float32."""
-        stacked = torch.from_numpy(np.stack(list(arrays))).to(self.device)
-        batch = self.pipeline.prepare({self.pipeline.input_name: stacked})
+    def run(self, arrays: Sequence[np.ndarray] | np.ndarray) -> tuple[Entries, Entries]:
+        """Decoded arrays to (logits, scores), one entry each, in float32; cut to the sample's length where the task has
+        one answer a token."""
+        batch = self.pipeline.prepare(self.batch(arrays))
         logits = self.module.head(self.module.backbone(batch, self.module.head.uses))
-        decoded = self.module.head.decode(logits, batch)
-        scores = decoded["value"] if self.task == "regression" else decoded["scores"]
-        return logits.float().cpu().numpy(), scores.float().cpu().numpy()
+        scores = answers_of(self.module.head.decode(logits, batch))
+        if isinstance(self.module.head, Keeps):
+            logits = self.module.head.keep(logits, batch)
+        found = logits.float().cpu().numpy(), scores.float().cpu().numpy()
+        if not kind_of(self.task).token_level:
+            return found
+        lengths = [len(array) for array in arrays]
+        one, other = ([row[:length] for row, length in zip(part, lengths, strict=True)] for part in found)
+        return one, other
+
+    @torch.inference_mode()
+    def next_logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """See :meth:`zoo.serve_model.OnnxModel.next_logits`."""
+        real = torch.from_numpy(mask).to(self.device)
+        batch = {"input_ids": torch.from_numpy(ids).to(self.device), "attention_mask": real}
+        logits = self.module.backbone(batch, ("lm",)).lm
+        assert logits is not None
+        return logits[torch.arange(len(ids), device=self.device), real.sum(dim=1) - 1].float().cpu().numpy()
+
+    @property
+    def tokens(self) -> TextTokenizer:
+        """The tokenizer of a text model."""
+        return self.pipeline.tokens  # type: ignore[attr-defined]
+
+    def batch(self, arrays: Sequence[np.ndarray] | np.ndarray) -> Batch:
+        """Decoded arrays as the batch that the pipeline's ``prepare`` takes."""
+        if self.pipeline.shape[0] != RAGGED:
+            return {self.pipeline.input_name: torch.from_numpy(np.stack(list(arrays))).to(self.device)}
+        padded, lengths = pad(list(arrays))
+        return {
+            self.pipeline.input_name: torch.from_numpy(padded).to(self.device),
+            "length": torch.from_numpy(lengths).to(self.device),
+        }
+
+
+def answers_of(decoded: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The part of a head's decoding that people see: ``scores``, or ``value`` where there is one number."""
+    return decoded["value"] if "value" in decoded else decoded["scores"]
 
 
 def _best_device() -> str:

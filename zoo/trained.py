@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 
 import zoo
 from zoo.engine.checkpoint import Checkpoints, write_tensors
-from zoo.protocols import Backbone, Pipeline
+from zoo.protocols import Backbone, Matches, Pipeline
 from zoo.run import SCHEMA_VERSION, open_run, write_json
 from zoo.tasks import SupervisedTask
 from zoo_registry.builders import load_builder
@@ -47,15 +48,15 @@ def write_meta(folder: Path, meta: dict[str, Any]) -> None:
     write_json(folder / "model.json", {"schema_version": SCHEMA_VERSION, **meta})
 
 
-def save_trained(folder: Path, task: SupervisedTask, meta: dict[str, Any]) -> None:
-    """Write ``backbone.safetensors`` (under the original library's names, so it loads there), ``head.safetensors``
-    and model.json with the hash of both.
+def save_trained(folder: Path, parts: Mapping[str, Any], meta: dict[str, Any]) -> None:
+    """Write each part (``backbone``: under the original library's names, so it loads there; ``head``) as
+    ``NAME.safetensors``, and model.json with their hashes.
 
     Raises:
         ZooError: the disk refused; nothing half-written stays.
     """
     hashes = {}
-    for name, module in (("backbone", task.backbone.module), ("head", task.head)):
+    for name, module in parts.items():
         path = folder / f"{name}.safetensors"
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         try:
@@ -76,10 +77,25 @@ def build_head(name: str, dim: int, labels: tuple[str, ...], registry: Registry,
     return load_builder(spec.builder, spec.requires, spec.extra)(dim=dim, labels=labels, **options)
 
 
-def pipeline_for(model_id: str, input_spec: InputSpec, registry: Registry, **options: Any) -> Pipeline:
-    """The pipeline a model's spec names, for an input contract."""
+def pipeline_for(
+    model_id: str,
+    input_spec: InputSpec,
+    registry: Registry,
+    head: str | None = None,
+    backbone: Backbone | None = None,
+) -> Pipeline:
+    """The pipeline a model's spec names, for an input contract, as the head of that name sees it.
+
+    Raises:
+        WeightsError: it does not belong to ``backbone``.
+    """
     spec = registry.model(model_id).spec
-    return load_builder(spec.pipeline, spec.requires, spec.extra)(input_spec, **options)
+    pipeline: Pipeline = load_builder(spec.pipeline, spec.requires, spec.extra)(input_spec)
+    if backbone is not None and isinstance(pipeline, Matches):
+        pipeline.check_backbone(backbone)
+    if head is None or not (wanted := registry.head(head).spec).view:
+        return pipeline
+    return load_builder(wanted.view, wanted.requires, wanted.extra)(pipeline)
 
 
 def load_trained(path: str | Path, registry: Registry | None = None) -> Trained:
@@ -95,7 +111,7 @@ def load_trained(path: str | Path, registry: Registry | None = None) -> Trained:
     meta = _read_meta(folder)
     resolved = registry.model(meta["model_id"])
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["input"].items()}
-    input_spec = InputSpec(**values)
+    input_spec = InputSpec(**{**values, "assets": str(folder)})
     builder = load_builder(resolved.spec.builder, resolved.spec.requires, resolved.spec.extra)
     backbone: Backbone = builder(resolved.spec, input_spec, None, None, **resolved.spec.options)
     head = build_head(meta["head"], backbone.dim, tuple(meta["labels"]), registry)
@@ -106,7 +122,7 @@ def load_trained(path: str | Path, registry: Registry | None = None) -> Trained:
     else:
         files, _ = Checkpoints(checkpoint.parent).load(checkpoint.name)
         _fit(task, files["model"], checkpoint)
-    pipeline = pipeline_for(meta["model_id"], input_spec, registry)
+    pipeline = pipeline_for(meta["model_id"], input_spec, registry, meta["head"], backbone)
     return Trained(task.eval(), pipeline, tuple(meta["labels"]), meta)
 
 

@@ -116,8 +116,9 @@ def test_filters_agree_with_a_slow_reference(capsys: Any) -> None:
     assert names(capsys, "NEXT") == {i for i in models if "next" in i}
     assert names(capsys, "convnext_*") == {i for i, s in models.items() if s.name.startswith("convnext_")}
     assert names(capsys, "--family", "resnet") == {i for i, s in models.items() if s.family == "resnet"}
-    assert names(capsys, "--max-params", "2.5M") == {i for i, s in models.items() if s.params <= 2_500_000}
-    assert names(capsys, "--modality", "text") == set()
+    assert names(capsys, "--max-params", "2.5M") == {i for i, s in models.items() if s.params is not None and s.params <= 2_500_000}
+    assert names(capsys, "--modality", "text") == {i for i, s in models.items() if s.input.modality == "text"}
+    assert names(capsys, "--modality", "audio") == set()
     assert names(capsys, "--task", "classification") == set(models)
     assert names(capsys, "--task", "juggling") == set()
     commercial = names(capsys, "--license", "apache")
@@ -315,7 +316,7 @@ def test_plugins_check_is_content(capsys: Any) -> None:
     assert run(["plugins", "--check", "--timings"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["name", "package", "status", "ms", "provides"]
-    assert [line[0] for line in lines[1:]] == ["core", "vision"]
+    assert [line[0] for line in lines[1:]] == ["core", "text", "vision"]
     assert all(float(line[4]) < 1000 for line in lines[1:])
 
 

@@ -89,7 +89,7 @@ def make_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
             "metrics": {"accuracy": 0.9},
             "data": {"name": dataset.name, "origin": dataset.origin, "fingerprint": dataset.fingerprint},
         }
-        save_trained(run.path / "model", task, meta)
+        save_trained(run.path / "model", {"backbone": task.backbone.module, "head": task.head}, meta)
         run.update_manifest(status="finished")
         return run.path
 
@@ -122,16 +122,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     real = bundle.trace
 
     def trace_once(task: SupervisedTask, path: Path, name: str) -> None:
-        if name not in TRACED:
+        key = (name, task.head.task)
+        if key not in TRACED:
             real(task, path, name)
-            TRACED[name] = path.read_bytes()
-        path.write_bytes(TRACED[name])
+            TRACED[key] = path.read_bytes()
+        path.write_bytes(TRACED[key])
 
     monkeypatch.setattr(bundle, "trace", trace_once)
     monkeypatch.setattr(bundle, "LATENCY_SECONDS", 0.05)
 
 
-TRACED: dict[str, bytes] = {}
+TRACED: dict[tuple[str, str], bytes] = {}
 
 
 @pytest.fixture(scope="session")

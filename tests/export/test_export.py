@@ -15,9 +15,11 @@ import torch
 from PIL import Image
 
 from zoo.exporting import ExportResult, bundle, export
-from zoo.exporting.parity import Answers, agreement, compare, latencies, pick
+from zoo.exporting.parity import compare, latencies, pick
 from zoo.images import load_image, load_raw
+from zoo.kinds import Outcome, kind_of
 from zoo.serve_model import OnnxModel
+from zoo.targets import Answers
 from zoo.trained import load_trained
 from zoo_registry.errors import UsageError, ZooError
 
@@ -56,7 +58,8 @@ def test_meta_and_card(exported: ExportResult) -> None:
     assert meta == exported.meta
     assert meta["labels"] == ["bird", "cat", "dog"]
     assert meta["task"] == "classification"
-    assert meta["onnx_input"] == {"name": "image", "type": "float32", "shape": ["batch", 3, 64, 64]}
+    assert meta["onnx_inputs"] == [{"name": "image", "type": "float32", "shape": ["batch", 3, 64, 64]}]
+    assert [one["name"] for one in meta["onnx_outputs"]] == ["logits", "scores"]
     assert meta["latency"]["onnx_ms"] > 0
     assert meta["latency"]["torch_ms"] > 0
     assert meta["parity"]["agreement"] == 1.0
@@ -79,7 +82,7 @@ def test_no_paths_of_this_machine_in_the_graph(exported: ExportResult) -> None:
 def test_graph_preprocessing(run: Path, photos: Path, tmp_path: Path) -> None:
     result = export(run, tmp_path / "graph", preprocess="graph")
     assert result.parity.agreement >= 0.99
-    assert result.meta["onnx_input"] == {"name": "pixels", "type": "uint8", "shape": ["batch", "height", "width", 3]}
+    assert result.meta["onnx_inputs"] == [{"name": "pixels", "type": "uint8", "shape": ["batch", "height", "width", 3]}]
     assert result.meta["parity"]["pixels"]["max_levels"] < 6
     model = OnnxModel(result.path)
     files = sorted((photos / "val").rglob("*.png"))
@@ -113,10 +116,10 @@ def test_int8_is_calibrated_and_measured(run: Path, tmp_path: Path) -> None:
 
 def test_notes_say_when_fewer_bits_lose() -> None:
     parity = compare(
-        Answers(np.eye(2), np.eye(2), np.arange(2)),
-        Answers(np.eye(2), np.eye(2)[::-1], np.arange(2)),
-        np.arange(2),
+        Answers(list(np.eye(2)), Outcome(np.eye(2), truth=np.arange(2)), []),
+        Answers(list(np.eye(2)), Outcome(np.eye(2)[::-1], truth=np.arange(2)), []),
         "classification",
+        ("a", "b"),
     )
     latency = {
         "speedup_over_torch": 0.5,
@@ -214,6 +217,10 @@ def test_full_disk_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ZooError, match="cannot be written"):
         export(run, tmp_path / "out")
     assert leftovers(tmp_path) == []
+
+
+def agreement(one: np.ndarray, other: np.ndarray, task: str) -> float:
+    return kind_of(task).agreement(Outcome(one), Outcome(other))
 
 
 def test_agreement_rules() -> None:

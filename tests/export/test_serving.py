@@ -16,8 +16,9 @@ from click.testing import CliRunner
 
 from zoo.cli.main import main
 from zoo.exporting import ExportResult
+from zoo.kinds import Outcome, kind_of
 from zoo.predicting import find_inputs, predict
-from zoo.serve_model import OnnxModel, as_prediction
+from zoo.serve_model import OnnxModel
 from zoo.targets import open_target
 from zoo_registry.errors import DataError, UsageError, ZooError
 
@@ -201,11 +202,13 @@ def test_output_file_is_never_overwritten_unasked(exported: ExportResult, photos
 
 
 def test_multi_label_and_regression_rows() -> None:
-    row = as_prediction(np.array([0.7, 0.2, 0.5]), "multi-label", ("a", "b", "c"))
-    assert row["label"] == ["a", "c"]
-    assert row["score"] == pytest.approx(0.7)
-    assert as_prediction(np.array([0.1, 0.2, 0.3]), "multi-label", ("a", "b", "c"))["label"] == []
-    assert as_prediction(np.float32(3.5), "regression", ()) == {"label": None, "score": 3.5, "scores": {}}
+    scores = np.array([[0.7, 0.2, 0.5], [0.1, 0.2, 0.3]])
+    one, other = kind_of("multi-label").predictions(Outcome(scores), ("a", "b", "c"))
+    assert one["label"] == ["a", "c"]
+    assert one["score"] == pytest.approx(0.7)
+    assert other["label"] == []
+    rows = kind_of("regression").predictions(Outcome(np.float32([3.5])), ())
+    assert rows == [{"label": None, "score": 3.5, "scores": {}}]
 
 
 def test_export_verb(run: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.data.dataset import DataSet, Table
-from zoo.metrics import full_report
+from zoo.kinds import Outcome, kind_of
 from zoo.report import write_report
 from zoo.report.charts import Series, confusion_heatmap, line_chart, reliability, ticks
 
@@ -67,6 +67,7 @@ def make(folder: Path, task: str, classes: int = 3, n: int = 40, **options: Any)
     else:
         labels = rng.normal(size=n).astype(np.float32)
         scores, column = labels + 0.1 * rng.normal(size=n), labels.tolist()
+    outcome = Outcome(scores, items=inputs, truth=labels)
     table = Table({"input": inputs, "label": column})
     dataset = DataSet(
         EVIL, f"folder {EVIL}", "image", task, {"train": table, "val": table}, names, "ab" * 32, (f"a note {EVIL}",)
@@ -80,9 +81,8 @@ def make(folder: Path, task: str, classes: int = 3, n: int = 40, **options: Any)
     write_report(
         path,
         dataset=dataset,
-        evaluation=full_report(task, scores, labels, names),
-        scores=scores,
-        labels=labels,
+        evaluation=kind_of(task).report(outcome, names),
+        outcome=outcome,
         inputs=inputs,
         events=events,
         config={"model": "m", "lr": 0.001, "nested": {"key": EVIL}, "unset": None},
@@ -147,6 +147,7 @@ def test_sample_data_is_announced(tmp_path: Path) -> None:
     from dataclasses import replace
 
     labels, scores = np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]])
+    outcome = Outcome(scores, truth=labels)
     table = Table({"input": ["a", "b"], "label": [0, 1]})
     dataset = DataSet(
         "d", "built-in sample", "image", "classification", {"train": table, "val": table}, ("x", "y"), "f"
@@ -156,9 +157,8 @@ def test_sample_data_is_announced(tmp_path: Path) -> None:
         write_report(
             path,
             dataset=replace(dataset, sample=sample),
-            evaluation=full_report("classification", scores, labels, ("x", "y")),
-            scores=scores,
-            labels=labels,
+            evaluation=kind_of("classification").report(outcome, ("x", "y")),
+            outcome=outcome,
             inputs=["a", "b"],
         )
         assert ("Built-in sample." in path.read_text()) == sample

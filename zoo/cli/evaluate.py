@@ -18,6 +18,7 @@ from zoo_registry.errors import UsageError
 @click.option("--data", help="labelled data, as for finetune  [default: the data of the run]")
 @click.option("--split", help="val, train, test or all  [default: val; all of --data without a split of its own]")
 @click.option("--input-column", help="table column holding the inputs")
+@click.option("--pair-column", help="table column holding the second text of pairs")
 @click.option("--label-column", help="table column holding the labels")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, help="samples at once  [default: 32]")
 @click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, help="share of unreadable inputs that fails")
@@ -29,6 +30,7 @@ def command(
     data: str | None,
     split: str | None,
     input_column: str | None,
+    pair_column: str | None,
     label_column: str | None,
     batch_size: int,
     max_bad: float,
@@ -46,7 +48,7 @@ def command(
         raise UsageError(f"{output} exists.", "Choose another -o, or --force to overwrite it.")
     from zoo.measure import evaluate
 
-    named = {"input": input_column, "label": label_column}
+    named = {"input": input_column, "pair": pair_column, "label": label_column}
     result = evaluate(
         target,
         data,
@@ -76,6 +78,8 @@ def format_evaluation(result: dict[str, Any]) -> str:
                 row += [_number(one[name]), f"{low_high[0]:.3f} .. {low_high[1]:.3f}" if low_high else ""]
             rows.append(row)
         text += "\n" + columns(rows, right=frozenset({1, 2, 4, 6})) + "\n"
+    for note in result.get("notes", []):
+        text += f"\n{note}\n"
     return text
 
 

@@ -17,7 +17,7 @@ from zoo.cli.output import write_output
     "--preprocess",
     type=click.Choice(["host", "graph"]),
     default="host",
-    help="host: the graph takes prepared float32; graph: raw uint8 pixels, resized inside  [default: host]",
+    help="host: the graph takes prepared images or token ids; graph: raw uint8 pixels, resized inside  [default: host]",
 )
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", help="[default: fp32]")
 @click.option(
@@ -40,7 +40,7 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Export RUN to DIR: model.onnx, model.json and MODEL_CARD.md.
+    """Export RUN to DIR: model.onnx, model.json, MODEL_CARD.md and the tokenizer of texts.
 
     \b
     zoo export runs/pets -o exported
@@ -63,13 +63,14 @@ def command(
         write_output(json.dumps({"schema_version": 1, "path": str(result.path), **shown}, indent=2) + "\n", None)
         return
     parity, latency = result.parity, meta["latency"]
+    tokens = f", {latency['tokens']} tokens" if "tokens" in latency else ""
     size = (result.path / "model.onnx").stat().st_size / 1e6
     lines = [
         f"{result.path}: {meta['model_id']}, {precision}, preprocessing in the {preprocess}, {size:.1f} MB",
         f"same answer on {parity.agreement:.2%} of {parity.samples} validation samples, "
         f"largest logit difference {parity.max_logit_difference:.2g}",
         f"{parity.score_name}: {parity.score_torch:.4f} in torch, {parity.score_onnx:.4f} exported",
-        f"batch 1: {latency['onnx_ms']:.2f} ms, torch eager {latency['torch_ms']:.2f} ms "
+        f"batch 1{tokens}: {latency['onnx_ms']:.2f} ms, torch eager {latency['torch_ms']:.2f} ms "
         f"({latency['speedup_over_torch']:.2f}x, one thread each)",
     ]
     if "pixels" in meta["parity"]:

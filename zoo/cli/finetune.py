@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 import json
-import types
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import click
-from pydantic.fields import FieldInfo
 
+from zoo.cli.options import config_options
 from zoo.config import FinetuneConfig, make_config, read_config
 from zoo_registry.errors import UsageError
 
 
-def _click_type(annotation: Any) -> Any:
-    """``float | None`` -> float; ``Literal["a", "b"]`` -> a choice."""
-    options = [a for a in get_args(annotation) if a is not type(None)]
-    if get_origin(annotation) in (Union, types.UnionType) and len(options) == 1:
-        annotation = options[0]
-    if get_origin(annotation) is Literal:
-        return click.Choice(list(get_args(annotation)))
-    return annotation
-
-
-def _help(field: FieldInfo) -> str:
-    silent = field.is_required() or field.default is None or isinstance(field.default, bool)
-    default = "" if silent else f"  [default: {field.default}]"
-    return f"{field.description}{default}"
-
-
-def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One option per field that is no argument. Defaults stay None here, so that only given flags override a file."""
-    for name, field in reversed(FinetuneConfig.model_fields.items()):
-        if name == "model":
-            continue
-        flag = "--" + name.replace("_", "-")
-        if field.annotation is bool:
-            off = f"/--no-{flag[2:]}"
-            option = click.option(flag + off, name, default=None, help=_help(field))
-        else:
-            option = click.option(flag, name, type=_click_type(field.annotation), default=None, help=_help(field))
-        command = option(command)
-    return command
-
-
 @click.command(name="finetune")
 @click.argument("model", required=False)
-@config_options
+@config_options(FinetuneConfig)
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file of these options; flags win")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="go on with an unfinished run, exactly")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="run folder to make  [default: runs/<time>-...]")
@@ -87,7 +54,7 @@ def command(
             raise UsageError(
                 "A model and --data are needed.", "For example: zoo finetune efficientnet_lite0 --data cats_dogs"
             )
-        config = make_config(values)
+        config = make_config(FinetuneConfig, values)
         from zoo.recipes import run_finetune
 
         result = run_finetune(config, output=output, show_groups=show_groups)

@@ -11,13 +11,15 @@ from typing import Any
 import click
 
 from zoo import default_registry
-from zoo.cli.table import columns, count
+from zoo.cli.table import columns, count, extent
 from zoo.console import say
 from zoo.local import LocalWeights
 from zoo_registry.builders import install_hint, installed
 from zoo_registry.errors import UnknownName
 from zoo_registry.registry import Entry, Registry, ResolvedModel
 from zoo_registry.specs import InputSpec, WeightsSpec
+
+_OF_IMAGES = frozenset({"mean", "std", "interpolation", "crop_pct", "crop_mode", "fixed_size"})
 
 
 @click.command()
@@ -81,6 +83,8 @@ def _model_card(registry: Registry, found: ResolvedModel) -> dict[str, Any]:
         "family": spec.family,
         "params": spec.params,
         "dim": spec.dim,
+        "context": spec.context,
+        "vocabulary": spec.vocabulary,
         "input": _input(contract),
         "license": (found.weights.license if found.weights else "") or spec.license,
         "layouts": list(spec.layouts),
@@ -133,7 +137,10 @@ def _dataset_card(entry: Entry) -> dict[str, Any]:
 
 
 def _input(contract: InputSpec) -> dict[str, Any]:
-    return dataclasses.asdict(contract)
+    values = dataclasses.asdict(contract)
+    if contract.modality == "image":
+        return values
+    return {name: value for name, value in values.items() if name not in _OF_IMAGES}
 
 
 def _numbers(value: Any) -> str:
@@ -141,8 +148,7 @@ def _numbers(value: Any) -> str:
 
 
 def _input_text(contract: dict[str, Any]) -> str:
-    size = "x".join(map(str, contract["size"][1:])) or contract["modality"]
-    return f"{size}{' fixed' if contract['fixed_size'] else ''}"
+    return extent(contract["modality"], contract["size"]) + (" fixed" if contract.get("fixed_size") else "")
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from zoo import default_registry
-from zoo.cli.table import columns, count
+from zoo.cli.table import columns, count, extent
 from zoo.console import say
 from zoo.listing import Query, Row, select
 from zoo_registry.names import near
@@ -66,7 +66,7 @@ def _lines(registry: Registry, row: Row) -> list[tuple[str, ...]]:
     entry, weights = row
     spec = entry.spec
     contract = (weights.input if weights else None) or spec.input
-    size = "x".join(map(str, contract.size[1:])) if contract.size else contract.modality
+    size = extent(contract.modality, contract.size)
     licence = (weights.license if weights else "") or spec.license
     accuracy = f"{weights.accuracy:.1f}" if weights and weights.accuracy is not None else ""
     tag = weights.tag if weights else "none"

@@ -16,9 +16,12 @@ VERBS = {
     "list": "Models that can be had: name, size, input, weights, licence.",
     "info": "Everything known about one model or data set.",
     "plugins": "Installed plugins, and what is wrong with those that do not load.",
+    "data": "What a data set holds: splits, labels, lengths, first samples.",
+    "pretrain": "Train a model on data without labels.",
     "finetune": "Train a pretrained model on your data.",
     "evaluate": "Measure a run, a checkpoint or an export on data.",
     "predict": "Label images, texts or sounds with a trained model.",
+    "embed": "One vector for each input of a collection, as a Parquet file.",
     "export": "Write a trained model as ONNX, with its preprocessing and a parity check.",
 }
 

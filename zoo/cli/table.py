@@ -18,6 +18,13 @@ def columns(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) 
     )
 
 
+def extent(modality: str, size: Sequence[int]) -> str:
+    """How large an input is: ``224x224``, ``256 tokens``, or what it is where it has no size."""
+    if modality == "text" and size:
+        return f"{size[0]} tokens"
+    return "x".join(map(str, size[1:])) or modality
+
+
 def count(number: int | None) -> str:
     """``25.6M``."""
     if number is None:

@@ -18,13 +18,16 @@ import onnx
 import torch
 
 from zoo.console import say
+from zoo.data.dataset import Table
 from zoo.exporting.card import write_card
-from zoo.exporting.parity import Answers, Parity, answers, compare, latencies, pick
-from zoo.exporting.precision import to_fp16, to_int8
+from zoo.exporting.parity import Parity, compare, compare_next, latencies, pick
+from zoo.exporting.precision import to_fp16, to_int8, to_int8_dynamic
 from zoo.exporting.preprocess import check_supported, prepend_preprocessing, preprocess_graph
 from zoo.exporting.trace import LARGE, trace, weight_bytes
 from zoo.images import load_image, load_raw
+from zoo.measure import raw_labels
 from zoo.prepared import Prepared, run_data
+from zoo.protocols import Portable
 from zoo.run import Run, open_run, versions
 from zoo.serve_model import (
     FORMAT,
@@ -37,6 +40,7 @@ from zoo.serve_model import (
     read_meta,
     sha256_of,
 )
+from zoo.targets import answer
 from zoo.torch_model import TorchModel
 from zoo_registry.errors import DataError, UsageError, ZooError
 from zoo_registry.specs import InputSpec
@@ -44,6 +48,7 @@ from zoo_registry.specs import InputSpec
 CARD_FILE = "MODEL_CARD.md"
 PARITY_SAMPLES = 1000
 CALIBRATION_SAMPLES = 128
+TYPICAL_SAMPLES = 200
 LATENCY_SECONDS = 3.0
 
 # (least agreement, largest logit difference). Host float32 repeats the same arithmetic, so anything but equality is a
@@ -90,14 +95,14 @@ def export(
     min_agreement: float | None = None,
     force: bool = False,
 ) -> ExportResult:
-    """Write ``model.onnx``, ``model.json`` and ``MODEL_CARD.md`` to ``output``.
+    """Write ``model.onnx``, ``model.json``, ``MODEL_CARD.md`` and, for texts, ``tokenizer.json`` to ``output``.
 
     Args:
         run: a finished run folder.
         output: a folder that does not exist or is empty.
-        preprocess: ``"host"``: the graph takes prepared float32 images; ``"graph"``: raw uint8 (batch, height, width,
-            3), with resizing, cropping and normalisation inside.
-        precision: ``"fp32"``, ``"fp16"``, or ``"int8"`` calibrated on training samples.
+        preprocess: ``"host"``: the graph takes prepared float32 images, or token ids; ``"graph"``: raw uint8 (batch,
+            height, width, 3), with resizing, cropping and normalisation inside (images alone).
+        precision: ``"fp32"``, ``"fp16"``, or ``"int8"``: calibrated on training samples for images, dynamic for texts.
         tolerance: largest accepted difference of a logit; None: 1e-3 for float32 with host preprocessing, else any.
         min_agreement: least accepted share of equal answers; None: 1.0, 0.99 (graph or fp16) or 0.95 (int8).
         force: replace ``output`` if it is an export.
@@ -117,7 +122,8 @@ def export(
         check_supported(spec)
     if weight_bytes(model.module) > LARGE and (preprocess, precision) != ("host", "fp32"):
         raise UsageError("The model is too large for one ONNX file.", "Export with host preprocessing in fp32.")
-    splits = ("train", "val") if precision == "int8" else ("val",)
+    calibrates = precision == "int8" and spec.modality == "image"
+    splits = ("train", "val") if calibrates else ("val",)
     data = run_data(opened, model.pipeline, splits)
 
     try:
@@ -144,11 +150,14 @@ def _build(
     say(f"export: tracing {model.meta['model_id']}")
     trace(model.trained.task, target, model.meta["model_id"])
     meta = _meta(model, target, run, preprocess, precision)
+    _add_assets(folder, model, meta)
     if precision != "fp32":
         target.rename(plain)
         say(f"export: converting to {precision}")
         if precision == "fp16":
             to_fp16(plain, target)
+        elif spec.modality == "text":
+            to_int8_dynamic(plain, target)
         else:
             to_int8(plain, target, _calibration(model, data))
             meta["calibration"] = {"samples": min(CALIBRATION_SAMPLES, len(data.stores["train"])), "split": "train"}
@@ -161,24 +170,31 @@ def _build(
 
     exported = OnnxModel(folder)
     rows = pick(len(data.stores["val"]), PARITY_SAMPLES)
-    items, truth = _items(data, "val", rows), data.labels["val"][rows]
+    table = _samples(data, "val", rows)
     say(f"export: comparing with torch on {len(rows)} validation samples")
-    torch_side, onnx_side = _torch_answers(model, data, rows), answers(exported, items)
-    if len(onnx_side.rows) != len(rows):
-        raise DataError(
-            f"{len(rows) - len(onnx_side.rows)} validation files that training read cannot be read now.",
-            "Restore the data, or train again.",
-        )
-    parity = compare(torch_side, onnx_side, truth, model.task)
+    parity = _compare(model, exported, table)
     meta["parity"] = {**dataclasses.asdict(parity), "data": "val"}
     if preprocess == "graph":
-        meta["parity"]["pixels"] = _pixel_difference(model, folder / MODEL_FILE, spec, items[:100])
-    meta["latency"] = _latency(model, exported, plain if plain.exists() else None, items[0])
+        meta["parity"]["pixels"] = _pixel_difference(model, folder / MODEL_FILE, spec, table.columns["input"][:100])
+    meta["latency"] = _latency(model, exported, plain if plain.exists() else None, _typical(exported, table))
     meta["notes"] = _notes(parity, meta, precision)
     plain.unlink(missing_ok=True)
     _seal(folder, meta)
     (folder / CARD_FILE).write_text(write_card(meta), encoding="utf-8")
     return parity, meta
+
+
+def _compare(model: TorchModel, exported: OnnxModel, table: Table) -> Parity:
+    if model.task == "generation":
+        items = table.columns["input"]
+        return compare_next(model, exported, [item if isinstance(item, str) else item[0] for item in items])
+    torch_side, onnx_side = answer(model, table, 16), answer(exported, table, 16)
+    if onnx_side.bad or torch_side.bad:
+        raise DataError(
+            f"{len(onnx_side.bad)} validation inputs that training read cannot be read now.",
+            "Restore the data, or train again.",
+        )
+    return compare(torch_side, onnx_side, model.task, model.labels)
 
 
 def _meta(model: TorchModel, path: Path, run: Run, preprocess: str, precision: str) -> dict[str, Any]:
@@ -195,29 +211,44 @@ def _meta(model: TorchModel, path: Path, run: Run, preprocess: str, precision: s
     }
 
 
+def _add_assets(folder: Path, model: TorchModel, meta: dict[str, Any]) -> None:
+    """Of the pipeline's files those that its description names: the others are for building the network again."""
+    name = meta["preprocessing"].get("tokenizer")
+    if name is None or not isinstance(model.pipeline, Portable):
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as assets:
+        model.pipeline.save_assets(Path(assets))
+        os.replace(Path(assets) / name, folder / name)
+
+
 def _describe_input(meta: dict[str, Any], path: Path) -> None:
-    value = onnx.load(str(path), load_external_data=False).graph.input[0]
+    graph = onnx.load(str(path), load_external_data=False).graph
+    meta["onnx_inputs"] = [_described(value) for value in graph.input]
+    meta["onnx_outputs"] = [_described(value) for value in graph.output]
+
+
+def _described(value: onnx.ValueInfoProto) -> dict[str, Any]:
     tensor = value.type.tensor_type
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
-    shape = [one.dim_param or one.dim_value for one in tensor.shape.dim]
-    meta["onnx_input"] = {"name": value.name, "type": dtype, "shape": shape}
+    return {"name": value.name, "type": dtype, "shape": [one.dim_param or one.dim_value for one in tensor.shape.dim]}
 
 
 def _seal(folder: Path, meta: dict[str, Any]) -> None:
-    """Write model.json with the hash of every other file the session reads."""
-    meta["sha256"] = {path.name: sha256_of(path) for path in sorted(folder.glob(f"{MODEL_FILE}*"))}
+    """Write model.json with the hash of every other file that predicting reads."""
+    read = [*folder.glob(f"{MODEL_FILE}*"), *folder.glob(str(meta["preprocessing"].get("tokenizer", MODEL_FILE)))]
+    meta["sha256"] = {path.name: sha256_of(path) for path in sorted(set(read))}
     (folder / META_FILE).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
-def _items(data: Prepared, split: str, rows: np.ndarray) -> list[Any]:
-    inputs = data.dataset.splits[split].columns["input"]
-    return [inputs[row] for row in data.stores[split].kept[rows]]
-
-
-def _torch_answers(model: TorchModel, data: Prepared, rows: np.ndarray) -> Answers:
-    parts = [model.run(data.stores["val"].take(part)) for part in np.array_split(rows, math.ceil(len(rows) / 16))]
-    return Answers(
-        np.concatenate([one[0] for one in parts]), np.concatenate([one[1] for one in parts]), np.arange(len(rows))
+def _samples(data: Prepared, split: str, rows: np.ndarray) -> Table:
+    """Raw inputs and labels of some of a split's readable rows, for both sides to answer from the start."""
+    truth = raw_labels(data.dataset, split)
+    kept = np.unique([data.tables[split].columns["owner"][row] for row in data.stores[split].kept[rows]])
+    return Table(
+        {
+            "input": data.dataset.splits[split].take(kept).columns["input"],
+            "label": [truth[row] for row in kept],
+        }
     )
 
 
@@ -244,18 +275,29 @@ def _pixel_difference(model: TorchModel, path: Path, spec: InputSpec, items: lis
     return {"samples": len(items), "max_levels": round(worst, 2), "share_differing": float(np.mean(off))}
 
 
-def _latency(model: TorchModel, exported: OnnxModel, plain: Path | None, item: Any) -> dict[str, Any]:
+def _typical(exported: OnnxModel, table: Table) -> np.ndarray:
+    """The first sample, or the one of median length among the first of them, decoded."""
+    items = exported.rows(table).columns["input"]
+    if exported.texts is None:
+        return exported.decode(items[0])
+    decoded = map(exported.decode, items[:TYPICAL_SAMPLES])
+    arrays = sorted((part for array in decoded for part in exported.texts.parts(array)), key=len)
+    return arrays[len(arrays) // 2]
+
+
+def _latency(model: TorchModel, exported: OnnxModel, plain: Path | None, array: np.ndarray) -> dict[str, Any]:
     """Batch 1 on one thread each: with more, the two libraries' waiting threads slow each other down, and a busy
     machine stalls one of them far more than the other. With the preprocessing in the graph both sides start from
-    decoded full-size pixels."""
-    array = exported.decode(item)
+    decoded full-size pixels, else from what the network takes."""
+    feed = exported.feed([array])
     names = {"onnx_ms": exported.path / MODEL_FILE} | ({"onnx_fp32_ms": plain} if plain is not None else {})
-    calls: dict[str, Callable[[], object]] = {name: _onnx_call(path, array) for name, path in names.items()}
+    calls: dict[str, Callable[[], object]] = {name: _onnx_call(path, feed) for name, path in names.items()}
     if exported.in_graph:
         calls["torch_ms"] = lambda: model.run([model.decode(array)])
     else:
-        network, tensor = model.module.export_module(), torch.from_numpy(array[None])
-        calls["torch_ms"] = torch.inference_mode()(lambda: network(tensor))
+        network = model.module.export_module()
+        tensors = [torch.from_numpy(feed[name]) for name in model.module.example_inputs(1)]
+        calls["torch_ms"] = torch.inference_mode()(lambda: network(*tensors))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -264,16 +306,17 @@ def _latency(model: TorchModel, exported: OnnxModel, plain: Path | None, item: A
         torch.set_num_threads(threads)
     result: dict[str, Any] = {name: round(value, 3) for name, value in found.items()}
     result["threads"] = 1
+    if exported.texts is not None:
+        result["tokens"] = len(array)
     result["speedup_over_torch"] = round(found["torch_ms"] / found["onnx_ms"], 2)
     if plain is not None:
         result["speedup_over_onnx_fp32"] = round(found["onnx_fp32_ms"] / found["onnx_ms"], 2)
     return result
 
 
-def _onnx_call(path: Path, array: np.ndarray) -> Callable[[], object]:
+def _onnx_call(path: Path, feed: dict[str, np.ndarray]) -> Callable[[], object]:
     session = open_session(path, threads=1)
-    name = session.get_inputs()[0].name
-    return lambda: session.run(None, {name: array[None]})
+    return lambda: session.run(None, feed)
 
 
 def _notes(parity: Parity, meta: dict[str, Any], precision: str) -> list[str]:
@@ -294,7 +337,7 @@ def _notes(parity: Parity, meta: dict[str, Any], precision: str) -> list[str]:
         else:
             notes.append(f"{precision} is {factor:.2f}x as fast as fp32 in onnxruntime on this CPU.")
     loss = parity.score_torch - parity.score_onnx
-    if parity.score_name == "mae":
+    if parity.score_name in ("mae", "perplexity"):
         loss = -loss
     if precision != "fp32" and loss > 0:
         notes.append(

@@ -23,14 +23,14 @@ tags: [onnx, zookit, {{ m.task }}]
 ## Use
 
 ```
-zoo predict DIR image.jpg
+zoo predict DIR {{ use.argument }}
 ```
 
 ```python
-from zoo.serve_model import OnnxModel   # numpy, pillow and onnxruntime; no torch
+from zoo.serve_model import OnnxModel   # numpy, {{ use.package }} and onnxruntime; no torch
 
 model = OnnxModel("DIR")
-model.predict(["image.jpg"])            # [{"label": ..., "score": ..., "scores": {...}}]
+{{ use.call }}
 ```
 
 Without zoo, `model.onnx` takes:
@@ -43,6 +43,9 @@ Without zoo, `model.onnx` takes:
 {% if m.preprocess == "graph" -%}
 Resizing ({{ p.interpolation }}, antialiased), centre crop and normalisation are inside the graph. Apply the EXIF
 orientation before; all images of one batch have one size.
+{%- elif p.kind == "text" -%}
+Tokenisation: `tokenizer.json` (package `tokenizers`), at most {{ p.max_length }} tokens with the special ones; longer
+texts are cut{{ use.windows }}. Shorter texts of a batch are padded at the end with id {{ p.pad }} and attention mask 0.
 {%- elif p.kind == "image" -%}
 Preprocessing: {{ resize }}; centre crop {{ p.size[2] }} x {{ p.size[1] }}; divide by 255; subtract {{ p.mean }};
 divide by {{ p.std }} ({{ p.colour }}).
@@ -59,7 +62,8 @@ On {{ parity.samples }} validation samples, from the raw files to the answer:
 
 Same answer: {{ "%.2f" | format(100 * parity.agreement) }} %. \
 Largest logit difference: {{ "%.2g" | format(parity.max_logit_difference) }}. \
-Latency on one CPU thread{{ ", preprocessing included" if m.preprocess == "graph" }}.
+Latency on one CPU thread{{ ", preprocessing included" if m.preprocess == "graph" }}\
+{{ ", for a text of %d tokens" | format(latency.tokens) if latency.tokens }}.
 {% for note in m.notes %}
 > {{ note }}
 {% endfor %}
@@ -78,14 +82,50 @@ Validation metrics of the run: {{ metrics }}.
 {% endfor %}
 ## Limits
 
-The figures hold for data like {{ m.data.name }}; other cameras, places or populations need a measurement of their own:
-`zoo evaluate DIR --data YOUR_DATA`. Inputs of none of the labels still get one.
+{{ limits }}
 """
 
 _KIND = {
-    "classification": "An image classifier",
-    "multi-label": "A multi-label classifier",
-    "regression": "A regression model",
+    "classification": "{} classifier",
+    "multi-label": "{} classifier of any number of labels",
+    "regression": "{} regression model",
+    "token-classification": "A tagger of words",
+    "question-answering": "A reader that finds answers to questions in a text",
+    "embedding": "{} embedding model",
+    "generation": "A language model",
+}
+_USE = {
+    "image": {
+        "argument": "image.jpg",
+        "package": "pillow",
+        "call": 'model.predict(["image.jpg"])            # [{"label": ..., "score": ..., "scores": {...}}]',
+        "others": "cameras, places or populations",
+        "windows": "",
+    },
+    "text": {
+        "argument": '"some text"',
+        "package": "tokenizers",
+        "call": 'model.predict(["some text"])            # [{"label": ..., "score": ..., "scores": {...}}]',
+        "others": "authors, subjects or languages",
+        "windows": "",
+    },
+}
+_TASK_USE = {
+    "question-answering": {
+        "argument": '"a question" --pair "the text that answers it"',
+        "call": 'model.predict([{"id": "1", "question": "...", "context": "..."}])   # [{"label": ..., "score": ...}]',
+        "windows": " into windows that overlap, and the best answer of all windows is given",
+    },
+    "generation": {
+        "argument": '"how it begins" --max-new-tokens 50',
+        "call": 'model.generate(["how it begins"], max_new_tokens=50)   # how each text goes on',
+    },
+}
+_OUTPUTS = {
+    "regression": "values",
+    "token-classification": "probabilities for each token, in the order of the labels",
+    "question-answering": "probabilities of each token as the first and as the last of the answer",
+    "embedding": "vectors of length one",
 }
 
 
@@ -94,27 +134,52 @@ def write_card(meta: Mapping[str, Any]) -> str:
     labels = [f"`{label}`" for label in meta["labels"]]
     shown = ", ".join(labels[:50]) + (f" … and {len(labels) - 50} more (model.json)" if len(labels) > 50 else "")
     preprocessing = meta["preprocessing"]
-    classes = str(len(labels)) if labels else "1"
-    tensors = [{**meta["onnx_input"], "meaning": "input"}]
-    tensors[0]["shape"] = " x ".join(map(str, tensors[0]["shape"]))
-    tensors.append({"name": "logits", "type": "float32", "shape": f"batch x {classes}", "meaning": "output"})
-    shape = "batch" if meta["task"] == "regression" else f"batch x {classes}"
-    meaning = "output: values" if meta["task"] == "regression" else "output: probabilities, in the order of the labels"
-    tensors.append({"name": "scores", "type": "float32", "shape": shape, "meaning": meaning})
+    scores = _OUTPUTS.get(meta["task"], "probabilities, in the order of the labels")
+    logits = "of the token that follows each text" if meta["task"] == "generation" else ""
+    meanings = {"logits": f"output {logits}".strip(), "scores": f"output: {scores}"}
+    tensors = [
+        {**one, "shape": " x ".join(map(str, one["shape"])), "meaning": meanings.get(one["name"], "input")}
+        for one in [*meta["onnx_inputs"], *meta["onnx_outputs"]]
+    ]
+    modality = str(preprocessing.get("kind", "image"))
+    use = {**_USE.get(modality, _USE["image"]), **_TASK_USE.get(meta["task"], {})}
     metrics = ", ".join(f"{k} {v:.4g}" for k, v in meta["metrics"].items() if isinstance(v, int | float))
     template = Environment(autoescape=False, undefined=StrictUndefined, keep_trailing_newline=True)
     return template.from_string(_TEMPLATE).render(
         m=meta,
         p=preprocessing,
         started=_started(meta["weights_id"]),
-        kind=_KIND.get(meta["task"], "A model"),
+        kind=_KIND.get(meta["task"], "{} model").format("An image" if modality == "image" else f"A {modality}"),
+        use=use,
+        limits=_limits(meta, use["others"]),
         shown=shown,
         tensors=tensors,
         parity=meta["parity"],
-        latency=meta["latency"],
+        latency={"tokens": 0, **meta["latency"]},
         metrics=metrics,
         resize=_resize(preprocessing),
     )
+
+
+def _limits(meta: Mapping[str, Any], others: str) -> str:
+    task, name = meta["task"], meta["data"]["name"]
+    told = [f"The figures hold for data like {name}; other {others} need a measurement of their own"]
+    if task == "generation":
+        told[0] += "."
+        told.append(
+            "The graph keeps nothing from token to token (no key-value cache): each new token reads the whole text "
+            "again, so the time of a continuation grows with the square of its length. Decoding is greedy."
+        )
+    else:
+        told[0] += ":\n`zoo evaluate DIR --data YOUR_DATA`."
+    if meta["labels"] and task != "token-classification":
+        told.append("Inputs of none of the labels still get one.")
+    if meta["precision"] == "int8" and meta["preprocessing"].get("kind") == "text":
+        told.append(
+            "Dynamic int8 scales a batch by its largest value: for the same answer whatever its neighbours, give the "
+            "graph one text at a time, as `OnnxModel` does."
+        )
+    return " ".join(told)
 
 
 def _started(weights_id: str | None) -> str:

@@ -5,25 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from zoo.targets import Model, decode_all
+from zoo.continuing import Continues
+from zoo.decoding import greedy, prompt_ids
+from zoo.kinds import kind_of
+from zoo.targets import Answers
 
-
-@dataclass(frozen=True)
-class Answers:
-    """Outputs for some samples.
-
-    Attributes:
-        logits, scores: one row a sample.
-        rows: positions of the samples that could be read.
-    """
-
-    logits: np.ndarray
-    scores: np.ndarray
-    rows: np.ndarray
+CONTINUED = 8
+CONTINUATION = 16
 
 
 @dataclass(frozen=True)
@@ -31,10 +22,10 @@ class Parity:
     """Torch against the export on the same samples.
 
     Attributes:
-        samples: how many.
+        samples: how many of the user's inputs.
         max_logit_difference: largest absolute difference of any logit.
-        agreement: share of samples with the same answer (see :func:`agreement`).
-        score_name: ``"accuracy"``, ``"exact_match"`` (multi-label) or ``"mae"``.
+        agreement: share of samples with the same answer (see :meth:`zoo.kinds.Kind.agreement`).
+        score_name: ``"accuracy"``, ``"exact_match"``, ``"mae"``, ...: the kind's.
         score_torch, score_onnx: that score on either side.
     """
 
@@ -46,56 +37,50 @@ class Parity:
     score_onnx: float
 
 
-def answers(model: Model, items: Sequence[Any], *, batch_size: int = 16) -> Answers:
-    """Decode and run raw items, skipping unreadable ones."""
-    logits, scores, rows = [], [], []
-    for good, _ in decode_all(model, items, batch_size):
-        if good:
-            one = model.run([array for _, array in good])
-            logits.append(one[0])
-            scores.append(one[1])
-            rows += [position for position, _ in good]
-    return Answers(np.concatenate(logits), np.concatenate(scores), np.array(rows))
-
-
-def decisions(scores: np.ndarray, task: str) -> np.ndarray:
-    """Class ids (n,), multi-label booleans (n, C), or values (n,)."""
-    if task == "classification":
-        return scores.argmax(1)
-    return scores >= 0.5 if task == "multi-label" else scores.reshape(len(scores))
-
-
-def agreement(one: np.ndarray, other: np.ndarray, task: str) -> float:
-    """Share of samples answered alike: the same class; the same set of labels; values closer than a hundredth of
-    their spread."""
-    a, b = decisions(one, task), decisions(other, task)
-    if task == "regression":
-        return float((np.abs(a - b) <= 0.01 * a.std() + 1e-6).mean())
-    same = a == b
-    return float((same if same.ndim == 1 else same.all(1)).mean())
-
-
-def score(scores: np.ndarray, truth: np.ndarray, task: str) -> tuple[str, float]:
-    """One figure against the true labels."""
-    found = decisions(scores, task)
-    if task == "classification":
-        return "accuracy", float((found == truth).mean())
-    if task == "multi-label":
-        return "exact_match", float((found == (truth >= 0.5)).all(1).mean())
-    return "mae", float(np.abs(found - truth).mean())
-
-
-def compare(torch_side: Answers, onnx_side: Answers, truth: np.ndarray, task: str) -> Parity:
-    """Both sides answered the same items; ``truth`` has one label per item."""
-    name, left = score(torch_side.scores, truth[torch_side.rows], task)
-    _, right = score(onnx_side.scores, truth[onnx_side.rows], task)
+def compare(torch_side: Answers, onnx_side: Answers, task: str, labels: Sequence[str]) -> Parity:
+    """Both sides answered the same inputs, with their truth."""
+    kind = kind_of(task)
+    name, left = kind.score(torch_side.outcome, labels)
+    _, right = kind.score(onnx_side.outcome, labels)
+    pairs = zip(torch_side.logits, onnx_side.logits, strict=True)
     return Parity(
-        samples=len(torch_side.rows),
-        max_logit_difference=float(np.abs(torch_side.logits - onnx_side.logits).max()),
-        agreement=agreement(torch_side.scores, onnx_side.scores, task),
+        samples=len(set(torch_side.outcome.owner)),
+        max_logit_difference=max(float(np.abs(one - other).max()) for one, other in pairs),
+        agreement=kind.agreement(torch_side.outcome, onnx_side.outcome),
         score_name=name,
         score_torch=left,
         score_onnx=right,
+    )
+
+
+def compare_next(torch_side: Continues, onnx_side: Continues, texts: Sequence[str]) -> Parity:
+    """Language models: the token after the first half of each text on both sides, and how :data:`CONTINUED` of those
+    halves go on by greedy decoding. An answer is a next token or a whole continuation; the score is the share of next
+    tokens that are those of the text."""
+    halves: list[list[int]] = []
+    new = min(CONTINUATION, onnx_side.tokens.max_length // 2)
+    wanted: list[int] = []
+    for text in texts:
+        ids = prompt_ids(onnx_side.tokens, text, new)
+        middle = max(1, len(ids) // 2)
+        halves.append(ids[:middle])
+        wanted.append(ids[middle] if middle < len(ids) else -1)
+    difference, chosen = 0.0, []
+    for ids in halves:
+        inputs = np.array([ids], np.int64), np.ones((1, len(ids)), np.int64)
+        one, other = torch_side.next_logits(*inputs), onnx_side.next_logits(*inputs)
+        difference = max(difference, float(np.abs(one - other).max()))
+        chosen.append((int(one.argmax()), int(other.argmax())))
+    end = onnx_side.tokens.special.eos
+    left, right = (greedy(side.next_logits, halves[:CONTINUED], end, new) for side in (torch_side, onnx_side))
+    same = [one == other for one, other in [*chosen, *zip(left, right, strict=True)]]
+    return Parity(
+        samples=len(halves),
+        max_logit_difference=difference,
+        agreement=float(np.mean(same)),
+        score_name="next_token_accuracy",
+        score_torch=float(np.mean([one == token for (one, _), token in zip(chosen, wanted, strict=True)])),
+        score_onnx=float(np.mean([other == token for (_, other), token in zip(chosen, wanted, strict=True)])),
     )
 
 

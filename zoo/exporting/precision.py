@@ -1,4 +1,4 @@
-"""Smaller numbers: float16 weights, or int8 with scales measured on training samples."""
+"""Smaller numbers: float16 weights, or int8 with scales that are measured on training samples or as texts come."""
 
 from __future__ import annotations
 
@@ -58,6 +58,32 @@ def to_int8(source: Path, target: Path, samples: np.ndarray) -> None:
                 per_channel=True,
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=tail(onnx.load(str(prepared))),
+            )
+    finally:
+        prepared.unlink(missing_ok=True)
+
+
+def to_int8_dynamic(source: Path, target: Path) -> None:
+    """Dynamic int8 for Transformers: weights per channel (7 of 8 bits, as in :func:`to_int8`), activations by the range
+    that each input turns out to have. Nothing is calibrated: a few features of theirs are far larger than the others,
+    in different places for different texts (Dettmers et al. 2022, arXiv:2208.07339).
+
+    The range is that of a whole batch, so a text's answer depends on what it is batched with.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = target.with_suffix(".prepared.onnx")
+    try:
+        with _quietly():
+            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            quantize_dynamic(
+                str(prepared),
+                str(target),
+                per_channel=True,
+                reduce_range=True,
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=tail(onnx.load(str(prepared))),
             )

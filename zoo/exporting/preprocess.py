@@ -23,7 +23,9 @@ def check_supported(spec: InputSpec) -> None:
         UsageError: naming what does not fit.
     """
     problem = ""
-    if spec.modality != "image":
+    if spec.modality == "text":
+        problem = "ONNX has no tokenizers, so texts become token ids on the host (tokenizer.json lies beside the graph)"
+    elif spec.modality != "image":
         problem = f"it takes {spec.modality} input"
     elif spec.size[0] != 3 or spec.size[1] != spec.size[2]:
         problem = f"size {spec.size} is not square RGB"

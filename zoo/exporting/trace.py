@@ -1,4 +1,4 @@
-"""A trained task as an ONNX graph: ``(logits, scores) = f(input)`` with a dynamic batch."""
+"""A trained task as an ONNX graph: ``(logits, scores) = f(inputs)`` with a dynamic batch; texts of any length."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import contextlib
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
+from zoo.protocols import DynamicAxes
 from zoo.tasks import SupervisedTask
 from zoo_registry.errors import ZooError
 
@@ -36,6 +38,20 @@ class _Decoded(nn.Module):
         return logits, decoded["value"] if self.head.task == "regression" else decoded["scores"]
 
 
+class _NextToken(nn.Module):
+    """Of a language model only what decoding goes on with: the logits behind each text's last real token."""
+
+    def __init__(self, task: SupervisedTask) -> None:
+        super().__init__()
+        self.logits = task.export_module()
+        self.mask = list(task.example_inputs(1)).index("attention_mask")
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        logits = self.logits(*inputs)
+        last = inputs[self.mask].sum(dim=1) - 1
+        return logits.gather(1, last[:, None, None].expand(-1, 1, logits.shape[2])).squeeze(1)
+
+
 def weight_bytes(task: nn.Module) -> int:
     """Size of the weights in float32."""
     return 4 * sum(tensor.numel() for tensor in [*task.parameters(), *task.buffers()])
@@ -43,14 +59,15 @@ def weight_bytes(task: nn.Module) -> int:
 
 def trace(task: SupervisedTask, path: Path, name: str) -> None:
     """Write ``path`` (and ``path`` + ``.data`` for very large models): inputs under the task's own names, outputs
-    ``logits`` (batch, C) and ``scores`` (batch, C) or (batch,).
+    ``logits`` (batch, C) and ``scores`` (batch, C) or (batch,), both with one row a token where the head answers so;
+    for generation ``logits`` (batch, V) of the next token alone.
 
     Raises:
         ZooError: torch cannot trace the network.
     """
-    module = _Decoded(task).eval()
+    generates = task.head.task == "generation"
+    module = (_NextToken(task) if generates else _Decoded(task)).eval()
     example = task.example_inputs(2)
-    batch = torch.export.Dim("batch")
     with _quietly():
         try:
             program = torch.onnx.export(
@@ -58,8 +75,8 @@ def trace(task: SupervisedTask, path: Path, name: str) -> None:
                 tuple(example.values()),
                 dynamo=True,
                 input_names=list(example),
-                output_names=["logits", "scores"],
-                dynamic_shapes=(tuple({0: batch} for _ in example),),
+                output_names=["logits"] if generates else ["logits", "scores"],
+                dynamic_shapes=(_dynamic(task, tuple(example)),),
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -75,6 +92,16 @@ def trace(task: SupervisedTask, path: Path, name: str) -> None:
     model = onnx.load(str(path), load_external_data=False)
     strip(model)
     path.write_bytes(model.SerializeToString())
+
+
+def _dynamic(task: SupervisedTask, names: Sequence[str]) -> tuple[dict[int, Any], ...]:
+    """The free dimensions of each input; those of one name are one."""
+    axes = task.backbone.dynamic_axes if isinstance(task.backbone, DynamicAxes) else {}
+    dims: dict[str, Any] = {}
+    return tuple(
+        {i: dims.setdefault(axis, torch.export.Dim(axis)) for i, axis in enumerate(axes.get(name, ("batch",)))}
+        for name in names
+    )
 
 
 def strip(model: ModelProto) -> None:

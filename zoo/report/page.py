@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from zoo.data.dataset import DataSet
+from zoo.kinds import Outcome
 from zoo.report.charts import (
     Series,
     confusion_heatmap,
@@ -24,10 +23,9 @@ from zoo.report.charts import (
     reliability,
     scatter,
 )
+from zoo.report.mistakes import Thumbnails, worst_answers, worst_samples, worst_sentences
 from zoo.run import write_text
 
-THUMBNAIL = 150
-MOST_MISTAKES = 24
 NAMES = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
@@ -41,9 +39,25 @@ NAMES = {
     "r2": "R²",
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "boundary_f1": "F1 of boundaries alone",
+    "span_f1": "F1 of windows",
+    "span_exact": "exact windows",
+    "answerable_f1": "F1 where there is an answer",
+    "unanswerable_accuracy": "right where there is none",
+    "recall_at_1": "recall at 1",
+    "recall_at_5": "recall at 5",
+    "recall_at_10": "recall at 10",
+    "mrr": "mean reciprocal rank",
+    "perplexity": "perplexity",
 }
-PERCENT = frozenset({"accuracy", "macro_f1", "exact_match", "map"})
-Thumbnails = Callable[[Sequence[int]], np.ndarray]
+NOT_PERCENT = frozenset(
+    {"auroc", "calibration_error", "log_loss", "mae", "rmse", "r2", "pearson", "spearman", "mrr", "perplexity"}
+)
+SAMPLES = frozenset({"classification", "multi-label", "regression"})
+"""Tasks with one answer a sample, whose worst are shown as cards."""
 
 
 def write_report(
@@ -51,8 +65,7 @@ def write_report(
     *,
     dataset: DataSet,
     evaluation: Mapping[str, Any],
-    scores: np.ndarray,
-    labels: np.ndarray,
+    outcome: Outcome,
     inputs: Sequence[str],
     events: Iterable[Mapping[str, Any]] = (),
     thumbnails: Thumbnails | None = None,
@@ -66,10 +79,9 @@ def write_report(
     Args:
         path: the file, overwritten.
         dataset: the data of the run.
-        evaluation: what :func:`zoo.metrics.full_report` returns for the validation split.
-        scores: (n, C) probabilities, or (n,) values for regression.
-        labels: (n,) class ids, (n, C) multi-label targets, or (n,) values.
-        inputs: n names.
+        evaluation: the kind's report (:mod:`zoo.kinds`) of the validation split.
+        outcome: what the model made of the split.
+        inputs: n names of files; of texts what is shown of them.
         events: lines of metrics.jsonl: ``{"event": "train" | "evaluation", "stage", "step", ...}``.
         thumbnails: rows to uint8 images (k, C, H, W); None where inputs are no images.
         config, manifest: of the run.
@@ -99,12 +111,16 @@ def write_report(
         stages=_curves(list(events)),
         confusion=confusion_heatmap(confusion, names) if confusion is not None and len(names) <= 200 else None,
         confusions=_top_confusions(confusion, names) if confusion is not None else [],
-        calibration=_calibration(scores, labels, task),
-        values=_value_charts(scores, labels) if task == "regression" else [],
+        calibration=_calibration(outcome) if task == "classification" else None,
+        values=_value_charts(outcome) if task == "regression" else [],
         classes=_classes(evaluation),
-        mistakes=_mistakes(scores, labels, inputs, names, task, thumbnails),
+        mistakes=worst_samples(task, outcome, inputs, names, thumbnails, dataset.modality == "text")
+        if task in SAMPLES
+        else None,
+        sentences=worst_sentences(outcome, names) if task == "token-classification" else None,
+        answers=worst_answers(outcome) if task == "question-answering" else None,
         splits=_splits(dataset),
-        notes=dataset.notes,
+        notes=[*dataset.notes, *evaluation.get("notes", [])],
         origin=dataset.origin,
         skipped={split: list(found) for split, found in (skipped or {}).items() if found},
         config=_flat(config),
@@ -120,7 +136,13 @@ def figure(name: str, value: float | None) -> str:
     """A metric's value as people read it."""
     if value is None:
         return "–"
-    return f"{100 * value:.1f} %" if name in PERCENT else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
+    return (
+        f"{100 * value:.1f} %"
+        if name in NAMES and name not in NOT_PERCENT
+        else f"{value:.4g}"
+        if abs(value) >= 1
+        else f"{value:.3f}"
+    )
 
 
 def _headline(evaluation: Mapping[str, Any]) -> dict[str, str]:
@@ -205,15 +227,14 @@ def _top_confusions(matrix: np.ndarray, names: Sequence[str]) -> list[dict[str, 
     return rows
 
 
-def _calibration(scores: np.ndarray, labels: np.ndarray, task: str) -> Markup | None:
-    if task != "classification":
-        return None
+def _calibration(outcome: Outcome) -> Markup:
+    scores, labels = np.asarray(outcome.scores), np.asarray(outcome.truth)
     best = scores.argmax(1)
     return reliability(scores[np.arange(len(scores)), best], best == labels)
 
 
-def _value_charts(scores: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
-    predicted, truth = scores.reshape(len(scores)), labels.reshape(len(labels))
+def _value_charts(outcome: Outcome) -> list[dict[str, Any]]:
+    predicted, truth = (np.asarray(part).reshape(len(outcome)) for part in (outcome.scores, outcome.truth))
     return [
         {"title": "Predicted over true values", "svg": scatter("predicted over true", truth, predicted)},
         {"title": "Errors", "svg": histogram("errors", predicted - truth, x_label="predicted − true")},
@@ -235,68 +256,6 @@ def _classes(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         rows.append(row)
     return rows if len(rows) <= 25 else sorted(rows, key=lambda row: row["f1"]["sort"])
-
-
-def _mistakes(
-    scores: np.ndarray,
-    labels: np.ndarray,
-    inputs: Sequence[str],
-    names: Sequence[str],
-    task: str,
-    thumbnails: Thumbnails | None,
-) -> dict[str, Any]:
-    """The wrong answers the model was surest of; for regression the largest errors."""
-    if task == "regression":
-        error = np.abs(scores.reshape(len(scores)) - labels.reshape(len(labels)))
-        rows = np.argsort(-error, kind="stable")[:MOST_MISTAKES]
-        total = len(error)
-        texts = [(f"true {labels.ravel()[r]:.4g}", f"predicted {scores.ravel()[r]:.4g}", "") for r in rows]
-    elif task == "multi-label":
-        wrong = (scores >= 0.5) != (labels >= 0.5)
-        sureness = np.where(wrong, np.abs(scores - 0.5), -1)
-        worst = sureness.max(1)
-        rows = np.array([r for r in np.argsort(-worst, kind="stable")[:MOST_MISTAKES] if worst[r] >= 0], dtype=int)
-        total = int(wrong.any(1).sum())
-        texts = []
-        for r in rows:
-            which = int(sureness[r].argmax())
-            has, said = ("has", "not found") if labels[r, which] >= 0.5 else ("has no", "found")
-            texts.append((f"{has} {names[which]}", said, f"{scores[r, which]:.1%}"))
-    else:
-        best = scores.argmax(1)
-        bad = np.flatnonzero(best != labels)
-        rows = bad[np.argsort(-scores[bad, best[bad]], kind="stable")][:MOST_MISTAKES]
-        total = len(bad)
-        texts = [(f"true {names[labels[r]]}", f"predicted {names[best[r]]}", f"{scores[r, best[r]]:.1%}") for r in rows]
-    pictures = thumbnails(rows.tolist()) if thumbnails is not None and len(rows) else [None] * len(rows)
-    cards = [
-        {
-            "image": None if picture is None else _data_uri(picture),
-            "true": true,
-            "predicted": predicted,
-            "sure": sure,
-            "name": _short(inputs[row]),
-            "path": str(inputs[row]),
-        }
-        for row, picture, (true, predicted, sure) in zip(rows, pictures, texts, strict=True)
-    ]
-    return {"total": total, "n": len(labels), "cards": cards}
-
-
-def _data_uri(pixels: np.ndarray) -> str:
-    """uint8 (C, H, W) as a small JPEG inside a link."""
-    from PIL import Image
-
-    planes = pixels.transpose(1, 2, 0)
-    image = Image.fromarray(np.ascontiguousarray(planes[..., 0] if planes.shape[2] == 1 else planes))
-    image.thumbnail((THUMBNAIL * 2, THUMBNAIL * 2))
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _short(name: str) -> str:
-    return "/".join(Path(str(name)).parts[-2:])
 
 
 def _splits(dataset: DataSet) -> dict[str, Any]:

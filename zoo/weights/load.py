@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,17 +39,26 @@ class LoadedBackbone:
 
 
 def load_backbone(
-    name: str, *, weights: str | None = None, registry: Registry | None = None, size: int | None = None
+    name: str,
+    *,
+    weights: str | None = None,
+    registry: Registry | None = None,
+    size: int | None = None,
+    max_length: int | None = None,
+    input: InputSpec | None = None,
 ) -> LoadedBackbone:
     """Build a model without its classifier and load its weights, strictly. Arguments as in
-    :func:`zoo.weights.identify_weights`; one line says what was taken.
+    :func:`zoo.weights.identify_weights`; one line says what was taken. ``input`` replaces the input contract (with a
+    tokenizer of the user's own, for a model that starts from random numbers).
 
     Raises:
         ZooError: as :func:`zoo.weights.identify_weights` does.
         MissingDependency: a package the model needs is not installed.
         WeightsError: the file is damaged, would run code, or does not fit: nothing but the classifier may be left over.
     """
-    made = identify_weights(name, weights=weights, registry=registry, size=size)
+    made = identify_weights(name, weights=weights, registry=registry, size=size, max_length=max_length)
+    if input is not None:
+        made = dataclasses.replace(made, input=input)
     builder = load_builder(made.spec.builder, made.spec.requires, made.spec.extra)
     state = read_state(made.path) if made.path else None
     if state is not None and made.weights is not None and made.weights.remap:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.weights.hashes import sha256_of
-from zoo.weights.sources import FILE_SUFFIXES, find, weights_file
+from zoo.weights.sources import FILE_SUFFIXES, find, lacking, weights_file
 from zoo_registry.errors import UnknownName, UsageError, WeightsError
 from zoo_registry.specs import InputSpec, ModelSpec, WeightsSpec
 
@@ -29,7 +29,7 @@ class WeightsId:
         weights_id: ``"vision/resnet50@a1_in1k"``, ``"none"`` or the path given.
         sha256: of the file; None for random weights.
         source: where the file was taken from, for people.
-        input: the input contract, with the asked-for size.
+        input: the input contract, with the asked-for size, and the folder of its assets where it has some.
         spec: the architecture.
         path: the file; None for random weights.
         weights: the record of the checkpoint, where there is one. For a file of the user's: of the tag it stands in
@@ -50,7 +50,12 @@ class WeightsId:
 
 
 def identify_weights(
-    name: str, *, weights: str | None = None, registry: Registry | None = None, size: int | None = None
+    name: str,
+    *,
+    weights: str | None = None,
+    registry: Registry | None = None,
+    size: int | None = None,
+    max_length: int | None = None,
 ) -> WeightsId:
     """Resolve a model name and its weights, fetching the file where it is not on this machine.
 
@@ -59,21 +64,27 @@ def identify_weights(
         weights: None: the model's default (or the tag in ``name``); ``"none"``: random; a tag; or a path: a weights
             file, a run folder, its ``model/`` folder, or a folder that holds ``model.safetensors``.
         size: side of square input images in pixels instead of the weights' own.
+        max_length: longest text in tokens instead of the weights' own.
 
     Raises:
         UnknownName, AmbiguousName: the name or tag.
         WeightsError: the file cannot be had, is not the published one, or belongs to another model.
-        UsageError: the model exists with random weights only and ``"none"`` was not asked for.
+        UsageError: the model exists with random weights only and ``"none"`` was not asked for, or it cannot take inputs
+            of that size.
     """
     if registry is None:
         import zoo
 
         registry = zoo.default_registry()
     resolved = registry.model(name)
+    if (prefix := resolved.spec.prefix) and "repo" not in resolved.spec.options:
+        raise UnknownName(
+            f"'{name}' is no model by itself.", f"Write {prefix}ORG/NAME[@REVISION], or {prefix}./FOLDER."
+        )
     made = _identify(resolved, weights, registry)
     return dataclasses.replace(
         made,
-        input=_resized(made.input, size, resolved.id),
+        input=_resized(made, size, max_length),
         plugin=resolved.plugin.distribution,
         plugin_version=resolved.plugin.version,
     )
@@ -94,14 +105,15 @@ def _identify(resolved: ResolvedModel, weights: str | None, registry: Registry) 
     weights_id = f"{resolved.id}@{record.tag}"
     found = find(weights_id, record)
     assert found is not None
-    return WeightsId(
-        resolved.id, weights_id, found.sha256, found.source, record.input or spec.input, spec, found.path, record
-    )
+    taken = dataclasses.replace(record.input or spec.input, assets=found.assets)
+    return WeightsId(resolved.id, weights_id, found.sha256, found.source, taken, spec, found.path, record)
 
 
-def _by_tag(tag: str, resolved: ResolvedModel, registry: Registry) -> WeightsSpec:
+def _by_tag(tag: str, resolved: ResolvedModel, registry: Registry) -> WeightsSpec | None:
     records = {record.tag: record for record in registry.weights_of(resolved.id)}
     tag = tag.removeprefix(f"{resolved.id}@").removeprefix(f"{resolved.spec.name}@").removeprefix("@")
+    if resolved.spec.prefix and not Path(tag).suffix:  # its tags are revisions, which only its source knows
+        return registry.model(f"{resolved.id}@{tag}").weights
     if tag in records:
         return records[tag]
     if "/" in tag or "\\" in tag or tag.endswith(FILE_SUFFIXES):
@@ -128,8 +140,20 @@ def _from_path(path: Path, resolved: ResolvedModel) -> WeightsId:
             )
     else:
         file = path
+    if record and (missing := lacking(file.parent, record)):
+        raise WeightsError(
+            f"{file} lacks {', '.join(missing)} beside it, without which {resolved.id} cannot be built.",
+            f"Copy {'it' if len(missing) == 1 else 'them'} into {file.parent}.",
+        )
     taken = record.input if record and record.input else spec.input
+    taken = _with_assets(taken, file.parent, spec, record)
     return WeightsId(resolved.id, str(path), sha256_of(file), f"file {file}", taken, spec, file, record)
+
+
+def _with_assets(taken: InputSpec, folder: Path, spec: ModelSpec, record: WeightsSpec | None) -> InputSpec:
+    """The input contract of weights of the user's: what belongs to it lies beside them."""
+    owns = bool(spec.fit_input or (record and record.companions))
+    return dataclasses.replace(taken, assets=str(folder.resolve()) if owns else "")
 
 
 def _from_model_folder(path: Path, folder: Path, resolved: ResolvedModel) -> WeightsId:
@@ -157,12 +181,50 @@ def _from_model_folder(path: Path, folder: Path, resolved: ResolvedModel) -> Wei
             f"{file} is not the file the run wrote: its sha256 is {digest}, expected {expected}.",
             "Restore it from a copy, or train again.",
         )
+    taken = _with_assets(taken, folder, resolved.spec, resolved.weights)
     return WeightsId(resolved.id, str(path), digest, f"run {path}", taken, resolved.spec, file)
 
 
-def _resized(spec: InputSpec, size: int | None, model_id: str) -> InputSpec:
+def _resized(made: WeightsId, size: int | None, max_length: int | None) -> InputSpec:
+    """The input contract with the asked-for size; texts no longer than the network can take.
+
+    Raises:
+        UsageError: the size makes no sense, or not for this modality.
+    """
+    spec = made.input
+    texts = len(spec.size) == 1
+    if size is not None and texts:
+        raise UsageError(f"{made.model_id} takes no images, so it has no image size.", "Did you mean --max-length?")
+    if max_length is not None and not texts:
+        raise UsageError(f"{made.model_id} takes no texts, so it has no longest text.", "Leave --max-length out.")
+    if texts:
+        return dataclasses.replace(spec, size=(_length(made, spec.size[0], max_length),))
     if size is None or not spec.size:
         return spec
     if size < 1:
         raise UsageError(f"An image side of {size} pixels makes no sense.", "Give a --size of 32 or more.")
     return dataclasses.replace(spec, size=(spec.size[0], size, size))
+
+
+def _length(made: WeightsId, usual: int, asked: int | None) -> int:
+    """Longest text in tokens: the asked-for length, else the usual one or what the network can take."""
+    context = made.spec.context or _described_context(made.input)
+    if asked is None:
+        return min(usual, context or usual)
+    if asked < 1:
+        raise UsageError(f"A longest text of {asked} tokens makes no sense.", "Give a --max-length of 16 or more.")
+    if context and asked > context:
+        raise UsageError(
+            f"{made.model_id} takes at most {context} tokens, not {asked}.",
+            f"Give a --max-length of {context} or less.",
+        )
+    return asked
+
+
+def _described_context(spec: InputSpec) -> int | None:
+    """Positions of the network that the config.json among the assets describes, where there is one."""
+    try:
+        limit = json.loads(Path(spec.assets, "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return limit if isinstance(limit, int) and limit > 0 else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.util
 import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -35,11 +36,13 @@ class Found:
         path: the file.
         sha256: of the file, verified where the record carries one.
         source: where it was taken from, for people and manifests.
+        assets: the folder of its companions; empty where the record names none.
     """
 
     path: Path
     sha256: str
     source: str
+    assets: str = ""
 
 
 def cache_slot(weights_id: str) -> Path:
@@ -55,16 +58,23 @@ def find(weights_id: str, spec: WeightsSpec, *, fetch: bool = True) -> Found | N
         fetch: False: look on this machine only and return None if nothing is there; no socket is opened.
 
     Raises:
-        WeightsError: nothing has it (every way out is named), or a file's sha256 is wrong.
+        WeightsError: nothing has it (every way out is named), a file's sha256 is wrong, or a companion is missing.
         PluginError: the record's sources make no sense.
     """
     sources = [_parse(source, spec) for source in spec.sources]
     if found := _cached(weights_id, spec):
         return found
+    partial: Found | None = None  # complete for all we know, but the hub may have optional companions
     for kind, place in sources:
-        path = _in_package(place) if kind == "package" else _in_hub_cache(place) if kind == "hub" else None
-        if path:
-            return _checked(path, spec, f"{kind} {place}" if kind == "package" else f"hub {place} (its local cache)")
+        if kind == "hub":
+            path = _in_hub_cache(place)
+            if path and not lacking(path.parent, spec):
+                found = _checked(path, spec, f"hub {place} (its local cache)")
+                if offline() or not fetch or _all_asked_for(place, path, spec):
+                    return found
+                partial = partial or found
+        elif kind in _LOCAL and (path := _LOCAL[kind](place)):
+            return _checked(path, spec, f"{kind} {place}")
     if not fetch:
         return None
     reasons: list[str] = []
@@ -72,6 +82,11 @@ def find(weights_id: str, spec: WeightsSpec, *, fetch: bool = True) -> Found | N
         if kind == "package":
             reasons.append(f"package {place.split('/')[0]} is not installed")
             continue
+        if kind == "folder":
+            raise WeightsError(
+                f"The folder {place} holds no weights." if Path(place).is_dir() else f"There is no folder {place}.",
+                "Give a folder with model.safetensors and its companions.",
+            )
         if offline():
             reasons.append(f"{kind} {place}: ZOO_OFFLINE or HF_HUB_OFFLINE is set")
             continue
@@ -81,14 +96,21 @@ def find(weights_id: str, spec: WeightsSpec, *, fetch: bool = True) -> Found | N
             continue
         say(f"weights: fetching {weights_id} from {kind} {place}")
         try:
-            path = _from_hub(place) if kind == "hub" else _from_url(place, weights_id, spec)
+            path = _from_hub(place, spec) if kind == "hub" else _from_url(place, weights_id, spec)
             return _checked(path, spec, f"{kind} {place}")
         except _Unavailable as error:
             reasons.append(f"{kind} {place}: {error}")
+    if partial:
+        return partial
     raise WeightsError(
         f"The weights {weights_id} are not on this machine: {'; '.join(reasons) or 'no source is known'}.",
         _ways_out(weights_id, sources),
     )
+
+
+def lacking(folder: Path, spec: WeightsSpec) -> list[str]:
+    """The needed companions of a checkpoint that ``folder`` does not hold."""
+    return [name for name in spec.companions if not name.endswith("?") and not (folder / name).is_file()]
 
 
 class _Unavailable(Exception):
@@ -97,7 +119,7 @@ class _Unavailable(Exception):
 
 def _parse(source: str, spec: WeightsSpec) -> tuple[str, str]:
     kind, _, place = source.partition(":")
-    if kind not in {"package", "hub", "url"} or not place:
+    if kind not in {"package", "hub", "url", "folder"} or not place:
         raise PluginError(
             f"The weights {spec.model}@{spec.tag} have an unknown source {source!r}.",
             "Report it to the plugin's author: sources start with package:, hub: or url:.",
@@ -119,7 +141,7 @@ def _cached(weights_id: str, spec: WeightsSpec) -> Found | None:
     if not agrees(digest, spec.sha256):
         path.unlink(missing_ok=True)
         raise _wrong_hash(path, digest, spec, "It was removed from the cache; run again to fetch it anew.")
-    return Found(path, digest, f"cache {path}")
+    return _complete(Found(path, digest, f"cache {path}"), spec)
 
 
 def weights_file(folder: Path) -> Path | None:
@@ -151,23 +173,66 @@ def _in_package(place: str) -> Path | None:
     return None
 
 
-def _hub_parts(place: str) -> tuple[str, tuple[str, ...]]:
+def _in_folder(place: str) -> Path | None:
+    folder = Path(place)
+    return weights_file(folder) if folder.is_dir() else None
+
+
+_LOCAL = {"package": _in_package, "folder": _in_folder}
+
+
+def _hub_parts(place: str) -> tuple[str, tuple[str, ...], str | None]:
+    """``org/repo[/file][@revision]`` as (repository, file names to try, revision)."""
+    place, _, revision = place.partition("@")
     parts = place.split("/")
-    return "/".join(parts[:2]), ("/".join(parts[2:]),) if len(parts) > 2 else HUB_FILES
+    return "/".join(parts[:2]), ("/".join(parts[2:]),) if len(parts) > 2 else HUB_FILES, revision or None
+
+
+def _beside(weights: str, companion: str) -> str:
+    """A companion's path in the repository, from that of the weights."""
+    return str(PurePosixPath(weights).parent / companion.removesuffix("?"))
 
 
 def _in_hub_cache(place: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    repository, names = _hub_parts(place)
+    repository, names, revision = _hub_parts(place)
     for name in names:
-        path = try_to_load_from_cache(repository, name)
+        path = try_to_load_from_cache(repository, name, revision=revision)
         if isinstance(path, str):
             return Path(path)
     return None
 
 
-def _from_hub(place: str) -> Path:
+def _all_asked_for(place: str, path: Path, spec: WeightsSpec) -> bool:
+    """True if the hub's cache knows of every companion whether there is one."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, names, revision = _hub_parts(place)
+    weights = next(name for name in names if name.endswith(path.name))
+    asked = [_beside(weights, companion) for companion in spec.companions]
+    return all(try_to_load_from_cache(repository, name, revision=revision) is not None for name in asked)
+
+
+def _from_hub(place: str, spec: WeightsSpec) -> Path:
+    """Fetch the weights, then their companions into the same snapshot."""
+    repository, names, revision = _hub_parts(place)
+    name, path = _first_from_hub(repository, names, revision)
+    for companion in spec.companions:
+        try:
+            _first_from_hub(repository, (_beside(name, companion),), revision)
+        except _Absent:
+            if not companion.endswith("?"):
+                raise
+    return path
+
+
+class _Absent(_Unavailable):
+    """A repository without the file."""
+
+
+def _first_from_hub(repository: str, names: Sequence[str], revision: str | None) -> tuple[str, Path]:
+    """(name, local path) of the first file there is."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -175,23 +240,26 @@ def _from_hub(place: str) -> Path:
         HfHubHTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
-    repository, names = _hub_parts(place)
     for name in names:
         try:
-            return Path(hf_hub_download(repository, name, endpoint=hub_endpoint(), etag_timeout=PATIENCE))
+            path = hf_hub_download(repository, name, revision=revision, endpoint=hub_endpoint(), etag_timeout=PATIENCE)
+            return name, Path(path)
         except GatedRepoError as error:
             raise _Unavailable("its owner asks you to accept terms first; then run: hf auth login") from error
         except RepositoryNotFoundError as error:
             raise _Unavailable("there is no such repository, or it needs a login (hf auth login)") from error
+        except RevisionNotFoundError as error:
+            raise _Unavailable(f"it has no revision {revision}") from error
         except LocalEntryNotFoundError as error:
             raise _Unavailable("the connection failed") from error
         except EntryNotFoundError:
             continue
         except (HfHubHTTPError, OSError) as error:
             raise _Unavailable(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
-    raise _Unavailable(f"it holds none of {', '.join(names)}")
+    raise _Absent(f"it holds none of {', '.join(names)}" if len(names) > 1 else f"it holds no {names[0]}")
 
 
 def _from_url(url: str, weights_id: str, spec: WeightsSpec) -> Path:
@@ -227,7 +295,22 @@ def _checked(path: Path, spec: WeightsSpec, source: str) -> Found:
     digest = sha256_of(path)
     if not agrees(digest, spec.sha256):
         raise _wrong_hash(path, digest, spec, f"It is left where it is ({source}); replace it, or give --weights PATH.")
-    return Found(path, digest, source)
+    return _complete(Found(path, digest, source), spec)
+
+
+def _complete(found: Found, spec: WeightsSpec) -> Found:
+    """With the folder of the companions.
+
+    Raises:
+        WeightsError: one that is needed is not there.
+    """
+    folder = found.path.parent
+    if missing := lacking(folder, spec):
+        raise WeightsError(
+            f"{found.path} lacks {', '.join(missing)} beside it, without which {spec.model}@{spec.tag} cannot be used.",
+            f"Copy {'it' if len(missing) == 1 else 'them'} into {folder}{os.sep}",
+        )
+    return dataclasses.replace(found, assets=str(folder)) if spec.companions else found
 
 
 def _wrong_hash(where: Path | str, digest: str, spec: WeightsSpec, remedy: str) -> WeightsError:

@@ -1,0 +1,171 @@
+"""What embeds: the pooled features of a backbone, or the vectors of a trained embedding head."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo.engine.runtime import Runtime
+from zoo.padding import pad
+from zoo.protocols import RAGGED, Backbone, Batch, Pipeline
+from zoo.run import versions
+from zoo.serve_model import is_export
+from zoo.trained import load_trained, pipeline_for
+from zoo.weights import load_backbone
+from zoo.weights.hashes import sha256_of
+from zoo_registry.errors import UsageError
+from zoo_registry.registry import Registry
+
+MARKS = ("manifest.json", "model.json", "state.json")
+"""A file that tells a run, a model folder or a checkpoint from a folder that happens to have a model's name."""
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A model that gives one vector an input.
+
+    Attributes:
+        model_id, weights, sha256: which model, its weights as named, and their hash (None for random ones).
+        pipeline: turns raw inputs into batches.
+        backbone: on its device, in evaluation mode.
+        head: a trained embedding head, or None.
+        requires: packages whose versions decide the vectors.
+    """
+
+    model_id: str
+    weights: str
+    sha256: str | None
+    pipeline: Pipeline
+    backbone: Backbone
+    head: Any
+    runtime: Runtime
+    requires: tuple[str, ...]
+
+    @property
+    def dim(self) -> int:
+        return self.backbone.dim
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that decides a vector but the input, as JSON values."""
+        return {
+            "model": self.model_id,
+            "weights": self.weights,
+            "sha256": self.sha256,
+            "vector": "embedding head" if self.head is not None else "pooled features",
+            "preprocessing": self.pipeline.describe(),
+            "device": self.runtime.device.type,
+            "precision": self.runtime.precision,
+            "versions": versions(*self.requires),
+        }
+
+    @torch.inference_mode()
+    def run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """Decoded inputs to (B, D) float32."""
+        batch = self.pipeline.prepare(self.runtime.to_device(self._batch(arrays)))
+        with self.runtime.autocast(self.runtime.precision):
+            features = self.backbone(batch, ("pooled",))
+            vectors = features.pooled if self.head is None else self.head(features)
+        # An embedding head's pipeline holds several texts a sample; here there is one.
+        return (vectors[:, 0] if vectors.dim() == 3 else vectors).float().cpu().numpy()
+
+    def _batch(self, arrays: Sequence[np.ndarray]) -> Batch:
+        name = self.pipeline.input_name
+        if self.pipeline.shape[0] != RAGGED:
+            return {name: torch.from_numpy(np.stack(list(arrays)))}
+        padded, lengths = pad(arrays)
+        return {name: torch.from_numpy(padded), "length": torch.from_numpy(lengths)}
+
+
+def open_embedder(
+    model: str,
+    *,
+    registry: Registry,
+    max_length: int | None = None,
+    device: str | None = None,
+    precision: str = "fp32",
+) -> Embedder:
+    """A model name with its pretrained weights, or what a training left: a run, a checkpoint or a model folder. One
+    trained with an embedding head gives that head's unit vectors, every other its backbone's pooled features.
+
+    Args:
+        max_length: longest text in tokens; of what was trained no more than in training.
+
+    Raises:
+        UnknownName: no such model.
+        WeightsError: the weights cannot be had or are damaged.
+        UsageError: an export, an unfinished run, or a length that the model cannot take.
+    """
+    runtime = Runtime.create(precision, device)
+    path = Path(model)
+    if is_export(path):
+        raise UsageError(
+            f"{path} is an export, which gives answers rather than vectors.", "Give the run it was exported from."
+        )
+    folder = any((path / mark).is_file() for mark in MARKS)
+    meta = _meta(path) if folder else {}
+    if folder and ((path / "state.json").is_file() or meta.get("task") == "embedding"):
+        made = _trained(path, registry, max_length, runtime)
+    else:
+        weights = str(path) if folder else None
+        loaded = load_backbone(meta.get("model_id", model), weights=weights, registry=registry, max_length=max_length)
+        made = Embedder(
+            loaded.model_id,
+            loaded.weights_id,
+            loaded.sha256,
+            pipeline_for(loaded.model_id, loaded.input, registry),
+            loaded.backbone,
+            None,
+            runtime,
+            registry.model(loaded.model_id).spec.requires,
+        )
+    backbone: Any = made.backbone
+    backbone.to(runtime.device).eval()
+    return made
+
+
+def _meta(path: Path) -> dict[str, Any]:
+    for folder in (path, path / "model"):
+        if (folder / "model.json").is_file():
+            try:
+                return json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise UsageError(
+                    f"{folder / 'model.json'} cannot be read: {error}.", "Give a zoo run or model folder."
+                ) from error
+    return {}
+
+
+def _trained(path: Path, registry: Registry, max_length: int | None, runtime: Runtime) -> Embedder:
+    trained = load_trained(path, registry)
+    model_id, head = trained.meta["model_id"], trained.task.head
+    own = head.task == "embedding"
+    taken = _shortened(trained.task.backbone.input, max_length, model_id)
+    pipeline = pipeline_for(model_id, taken, registry, trained.meta["head"] if own else None)
+    if (path / "state.json").is_file():
+        sha256: str | None = sha256_of(path / "model.safetensors")
+    else:
+        sha256 = trained.meta.get("sha256", {}).get("backbone.safetensors")
+    requires = registry.model(model_id).spec.requires
+    return Embedder(
+        model_id, str(path), sha256, pipeline, trained.task.backbone, head if own else None, runtime, requires
+    )
+
+
+def _shortened(input: Any, max_length: int | None, model_id: str) -> Any:
+    if max_length is None:
+        return input
+    if len(input.size) != 1:
+        raise UsageError(f"{model_id} takes no texts, so it has no longest text.", "Leave --max-length out.")
+    if not 0 < max_length <= input.size[0]:
+        raise UsageError(
+            f"The model was trained on texts of at most {input.size[0]} tokens, not {max_length}.",
+            f"Give a --max-length of {input.size[0]} or less.",
+        )
+    return dataclasses.replace(input, size=(max_length,))

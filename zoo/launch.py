@@ -1,0 +1,242 @@
+"""What every training verb does around its stages: the model and its input, the run folder, resuming, stopping."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.config import RunConfig
+from zoo.console import say
+from zoo.data.dataset import DataSet
+from zoo.engine.runtime import Runtime
+from zoo.protocols import Pipeline, Portable
+from zoo.run import SCHEMA_VERSION, Run, new_folder, start_run, versions
+from zoo.trained import input_dict, write_meta
+from zoo.weights import LoadedBackbone, WeightsId, identify_weights, load_backbone
+from zoo.weights.resolve import RANDOM
+from zoo_registry.builders import load_builder
+from zoo_registry.errors import Interrupted, Terminated, UsageError, ZooError
+from zoo_registry.registry import Registry
+from zoo_registry.specs import InputSpec
+
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        run: the run folder.
+        metrics: of the kept weights on the validation split.
+    """
+
+    run: Path
+    metrics: dict[str, Any]
+
+
+def model_of(config: RunConfig) -> tuple[str, str | None]:
+    """(model name, weights): a run folder stands for its model with its trained weights."""
+    folder = Path(config.model)
+    if config.weights is None and (folder / "model" / "model.json").is_file():
+        meta = json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))
+        return meta["model_id"], str(folder)
+    return config.model, config.weights
+
+
+def identify(config: RunConfig, registry: Registry) -> WeightsId:
+    """The weights a configuration names, and their input contract."""
+    model, weights = model_of(config)
+    return identify_weights(model, weights=weights, registry=registry, size=config.size, max_length=config.max_length)
+
+
+def load(
+    config: RunConfig,
+    registry: Registry,
+    inputs: Callable[[], Iterable[Any]],
+    *,
+    saved: Path | None = None,
+) -> LoadedBackbone:
+    """The backbone of a run.
+
+    Args:
+        inputs: the training inputs, for a model whose input contract is made from them.
+        saved: the ``model/`` folder of the run to go on with, which holds that contract's files.
+    """
+    identity = identify(config, registry)
+    chosen = _fitted(identity, config, inputs, saved)
+    torch.manual_seed(config.seed)  # random weights, and the head after them, are a function of the seed
+    model, weights = model_of(config)
+    return load_backbone(
+        model, weights=weights, registry=registry, size=config.size, max_length=config.max_length, input=chosen
+    )
+
+
+def _fitted(
+    identity: WeightsId, config: RunConfig, inputs: Callable[[], Iterable[Any]], saved: Path | None
+) -> InputSpec | None:
+    """The input contract where it does not come with the weights."""
+    if identity.weights_id != RANDOM or not identity.spec.fit_input:
+        if config.tokenizer:
+            raise UsageError(
+                "A tokenizer of your own fits no pretrained weights.", "Leave --tokenizer out, or add --weights none."
+            )
+        return None
+    if saved is not None and (saved / TOKENIZER).is_file():
+        return dataclasses.replace(identity.input, assets=str(saved))
+    if config.tokenizer:
+        return dataclasses.replace(identity.input, assets=str(_tokenizer_folder(Path(config.tokenizer))))
+    fit = load_builder(identity.spec.fit_input, identity.spec.requires, identity.spec.extra)
+    return fit(identity.input, inputs())
+
+
+def _tokenizer_folder(path: Path) -> Path:
+    for folder in (path, path / "model", path.parent):
+        if (folder / TOKENIZER).is_file() and (folder != path.parent or path.name == TOKENIZER):
+            return folder.resolve()
+    raise UsageError(f"{path} holds no {TOKENIZER}.", "Give a folder, a run or the file itself.")
+
+
+def pinned_weights(config: RunConfig, loaded: LoadedBackbone) -> str:
+    """The weights, said so that they mean the same tomorrow and from another folder."""
+    _, weights = model_of(config)
+    if weights is not None and Path(weights).exists():
+        return str(Path(weights).resolve())
+    return loaded.weights_id.partition("@")[2] or loaded.weights_id
+
+
+def create(
+    verb: str,
+    config: RunConfig,
+    dataset: DataSet,
+    sizes: dict[str, int],
+    loaded: LoadedBackbone,
+    registry: Registry,
+    runtime: Runtime,
+    output: Path | None,
+) -> Run:
+    """Make the run folder, by one process for all.
+
+    Args:
+        sizes: samples of each split.
+    """
+    name = model_of(config)[0]
+    path = runtime.share(new_folder(output, verb, name, dataset.name) if runtime.is_main else Path())
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "verb": verb,
+        "command": sys.argv,
+        "model_id": loaded.model_id,
+        "modality": dataset.modality,
+        "weights": {"id": loaded.weights_id, "sha256": loaded.sha256, "source": loaded.source},
+        "plugin": {"name": loaded.plugin, "version": loaded.plugin_version},
+        "data": {
+            "name": dataset.name,
+            "origin": dataset.origin,
+            "sample": dataset.sample,
+            "fingerprint": dataset.fingerprint,
+            "sizes": sizes,
+            "labels": list(dataset.labels),
+            "notes": list(dataset.notes),
+        },
+        "seed": config.seed,
+        "device": config.device,
+        "threads": torch.get_num_threads(),
+        "device_name": torch.cuda.get_device_name() if config.device == "cuda" else None,
+        "versions": versions(*registry.model(loaded.model_id).spec.requires),
+    }
+    run = Run(path, config.model_dump(), manifest)
+    if runtime.is_main:
+        start_run(run)
+    say(f"run: {path}")
+    return run
+
+
+def describe(run: Run, loaded: LoadedBackbone, pipeline: Pipeline, **more: Any) -> dict[str, Any]:
+    """``model.json`` of a run: what it takes to use its weights."""
+    return {
+        "model_id": loaded.model_id,
+        "weights_id": loaded.weights_id,
+        "weights_sha256": loaded.sha256,
+        "plugin": loaded.plugin,
+        "plugin_version": loaded.plugin_version,
+        **more,
+        "input": {**input_dict(loaded.input), "assets": ""},  # they lie beside model.json
+        "input_name": pipeline.input_name,
+        "preprocessing": pipeline.describe(),
+        "versions": run.manifest["versions"],
+        "data": {key: run.manifest["data"][key] for key in ("name", "origin", "fingerprint", "sample")},
+    }
+
+
+def begin_model(run: Run, meta: dict[str, Any], *parts: Any) -> None:
+    """Write what the run's model needs besides its weights, before there are any: a killed run goes on from it.
+
+    Args:
+        parts: pipeline and backbone, of which those that are Portable have files.
+    """
+    write_meta(run.path / "model", meta)
+    for part in parts:
+        if isinstance(part, Portable):
+            part.save_assets(run.path / "model")
+
+
+def check_unchanged(run: Run, fingerprint: str, loaded: LoadedBackbone) -> None:
+    """A run goes on with what it began with.
+
+    Raises:
+        UsageError: the data or the weights are others.
+    """
+    if fingerprint != run.manifest["data"]["fingerprint"]:
+        raise UsageError(
+            f"The data of {run.path} has changed since the run began, so it cannot go on exactly.",
+            "Restore the data, or start a new run.",
+        )
+    if loaded.sha256 != run.manifest["weights"]["sha256"]:
+        raise UsageError(
+            f"The pretrained weights of {run.path} are not the ones it began with.",
+            "Restore them, or start a new run.",
+        )
+    if (threads := run.manifest.get("threads", torch.get_num_threads())) != torch.get_num_threads():
+        say(f"note: the run began with {threads} threads; with {torch.get_num_threads()} its last bits may differ")
+
+
+@contextmanager
+def status_kept(run: Run, runtime: Runtime) -> Iterator[None]:
+    """The manifest tells how the block ended; a stopped run is told how to go on."""
+    mark(run, runtime, "running")
+    try:
+        yield
+    except (Interrupted, Terminated) as stop:
+        mark(run, runtime, "interrupted")
+        verb = run.manifest.get("verb", "finetune")
+        raise type(stop)(f"{stop.problem}", f"Go on with: zoo {verb} --resume {run.path}") from None
+    except ZooError:
+        mark(run, runtime, "failed")
+        raise
+
+
+def mark(run: Run, runtime: Runtime, status: str) -> None:
+    """Note the run's status."""
+    if runtime.is_main:
+        run.update_manifest(status=status)
+
+
+def finish(run: Run, runtime: Runtime, metrics: dict[str, Any], began: float) -> None:
+    """Note the run's end; ``began`` is of :func:`time.monotonic`."""
+    if runtime.is_main:
+        run.update_manifest(
+            status="finished",
+            finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            seconds=round(time.monotonic() - began, 1),
+            metrics=metrics,
+        )

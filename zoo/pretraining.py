@@ -1,0 +1,289 @@
+"""The pretraining recipe: name -> model, objective and data without labels -> one stage -> run folder.
+
+``zoo.pretrain(...)`` and ``zoo pretrain`` end here. The run folder is a model to finetune: ``zoo finetune RUN``.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import zoo
+from zoo import launch
+from zoo.capabilities import require
+from zoo.config import PretrainConfig, make_config
+from zoo.console import say
+from zoo.data.blocks import blocks, build_stream, documents
+from zoo.data.corpus import Corpus, load_corpus
+from zoo.data.dataset import DataSet
+from zoo.engine.runtime import Runtime
+from zoo.kinds import Outcome
+from zoo.launch import RunResult
+from zoo.measure import events_of
+from zoo.prepared import Prepared
+from zoo.protocols import Pipeline, Streams
+from zoo.report import write_report
+from zoo.run import Run, check_free, open_run, write_json
+from zoo.stages import Context, train_all
+from zoo.strategies import Train
+from zoo.trained import pipeline_for, save_trained
+from zoo.weights import LoadedBackbone
+from zoo.weights.resolve import RANDOM
+from zoo_registry.builders import load_builder
+from zoo_registry.errors import DataError, UsageError
+from zoo_registry.registry import Entry, Registry
+
+SCHEMA_VERSION = 1
+STEPS = 5_000  # what an epoch count is chosen for, where the data is small
+CPU_MICRO_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Learning:
+    """An objective put together with a backbone.
+
+    Attributes:
+        task: what the engine trains.
+        pipeline: of the model.
+        view: makes the objective's batches out of the pipeline's.
+        packed: whether samples are blocks of one stream.
+    """
+
+    task: Any
+    pipeline: Pipeline
+    view: Pipeline
+    packed: bool
+
+
+def pretrain(model: str, data: str, objective: str, *, output: str | Path | None = None, **settings: Any) -> RunResult:
+    """Pretrain a backbone: the Python form of ``zoo pretrain``.
+
+    Args:
+        model: a model name, ``name@tag``, or a run folder to start from. It starts from random numbers unless weights
+            are named.
+        data: text files or a folder of them, a table with a text column, ``hf:org/name`` or a registered data-set name.
+        objective: its name, such as ``"mlm"``.
+        output: run folder to make; ``runs/<time>-pretrain-<model>-<data>`` if None.
+        settings: fields of :class:`zoo.config.PretrainConfig`.
+
+    Raises:
+        ZooError: with its exit code, explained in two sentences.
+    """
+    values = {"model": str(model), "data": str(data), "objective": objective, **settings}
+    return run_pretrain(make_config(PretrainConfig, values), output=Path(output) if output else None)
+
+
+def run_pretrain(config: PretrainConfig, *, output: Path | None = None) -> RunResult:
+    """Start a run."""
+    registry = zoo.default_registry()
+    runtime = Runtime.create(config.precision or "fp32", config.device)
+    if output is not None:
+        check_free(output)
+    objective = _objective(config, registry)
+    if config.weights is None and launch.model_of(config)[1] is None and "@" not in config.model:
+        config = config.model_copy(update={"weights": RANDOM})
+        say("weights: random numbers (--weights TAG goes on from pretrained ones)")
+    identity = launch.identify(config, registry)
+    _check_modality(objective, identity.input.modality, identity.model_id)
+    with runtime.main_first():
+        corpus = _corpus(config, registry)
+        loaded = launch.load(config, registry, lambda: corpus.splits["train"])
+    learning = _learning(config, objective, loaded, registry)
+    with runtime.main_first():
+        data = _streams(corpus, learning, config, loaded)
+    config = _resolve(config, objective, data, loaded, runtime)
+    runtime = Runtime.create(config.precision or "fp32", config.device)
+    sizes = {split: len(store) for split, store in data.stores.items()}
+    run = launch.create("pretrain", config, data.dataset, sizes, loaded, registry, runtime, output)
+    return _train(run, config, objective, data, loaded, learning, runtime, resume=False)
+
+
+def resume_pretrain(path: str | Path) -> RunResult:
+    """Go on with an unfinished run exactly where its last checkpoint stands.
+
+    Raises:
+        UsageError: the folder is no pretraining run, or its data changed since.
+    """
+    run = open_run(path)
+    if run.manifest.get("verb") != "pretrain":
+        raise UsageError(f"{run.path} is no pretraining run.", f"Go on with: zoo finetune --resume {run.path}")
+    if run.manifest.get("status") == "finished":
+        say(f"{run.path} is finished; nothing is left to do")
+        return RunResult(run.path, run.manifest["metrics"])
+    registry = zoo.default_registry()
+    config = make_config(PretrainConfig, run.config)
+    runtime = Runtime.create(config.precision or "fp32", config.device)
+    objective = _objective(config, registry)
+    with runtime.main_first():
+        corpus = _corpus(config, registry)
+        loaded = launch.load(config, registry, lambda: corpus.splits["train"], saved=run.path / "model")
+    launch.check_unchanged(run, corpus.fingerprint, loaded)
+    learning = _learning(config, objective, loaded, registry)
+    with runtime.main_first():
+        data = _streams(corpus, learning, config, loaded)
+    say(f"run: {run.path} (resumed)")
+    return _train(run, config, objective, data, loaded, learning, runtime, resume=True)
+
+
+def _objective(config: PretrainConfig, registry: Registry) -> Entry:
+    known = ", ".join(sorted(entry.spec.name for entry in registry.objectives()))
+    if config.objective is None:
+        raise UsageError("Pretraining needs an objective.", f"Add --objective, one of {known}.")
+    entry = registry.objective(config.objective)
+    if unknown := sorted(set(config.options) - set(entry.spec.options)):
+        settings = ", ".join(f"{name}={value}" for name, value in entry.spec.options.items()) or "none"
+        raise UsageError(f"The objective {entry.spec.name} has no setting {unknown[0]!r}.", f"It has {settings}.")
+    return entry
+
+
+def _check_modality(objective: Entry, modality: str, model_id: str) -> None:
+    if modality not in objective.spec.modalities:
+        raise UsageError(
+            f"The objective {objective.spec.name} is for {', '.join(objective.spec.modalities)}, and {model_id} takes "
+            f"{modality}.",
+            "See: zoo pretrain --list",
+        )
+
+
+def _corpus(config: PretrainConfig, registry: Registry) -> Corpus:
+    columns = {"input": config.input_column, "split": config.split_column}
+    return load_corpus(
+        config.data,
+        registry=registry,
+        seed=config.seed,
+        val_fraction=config.val_fraction,
+        columns={role: name for role, name in columns.items() if name},
+        allow_sample=config.sample,
+    )
+
+
+def _learning(config: PretrainConfig, objective: Entry, loaded: LoadedBackbone, registry: Registry) -> Learning:
+    spec = objective.spec
+    require(loaded.backbone, spec.needs, f"The objective {spec.name}")
+    config = config.model_copy(update={"options": {**spec.options, **config.options}})
+    pipeline = pipeline_for(loaded.model_id, loaded.input, registry, backbone=loaded.backbone)
+    task = load_builder(spec.builder, spec.requires, spec.extra)(loaded.backbone, pipeline, config)
+    view = load_builder(spec.view, spec.requires, spec.extra)(pipeline, config) if spec.view else pipeline
+    return Learning(task, pipeline, view, spec.packed)
+
+
+def _streams(corpus: Corpus, learning: Learning, config: PretrainConfig, loaded: LoadedBackbone) -> Prepared:
+    """Token ids of every split, made once, in memory maps that may be larger than memory."""
+    pipeline: Any = learning.pipeline
+    if not isinstance(learning.pipeline, Streams):
+        raise UsageError(
+            f"Pretraining on texts needs a pipeline of tokens, which {loaded.model_id} has not.", "Choose a text model."
+        )
+    length = loaded.input.size[0]
+    stores: dict[str, Any] = {}
+    for split in ("train", "val"):
+        folder = build_stream(
+            corpus.splits[split],
+            lambda texts: pipeline.pieces(texts, packed=learning.packed),
+            key=f"{corpus.fingerprint}/{split}/{config.seed}/{config.val_fraction}/{pipeline.key}/{learning.packed}",
+            say=say,
+        )
+        stores[split] = blocks(folder, length) if learning.packed else documents(folder)
+        if not len(stores[split]):
+            what = f"{length} tokens in a row" if learning.packed else "two tokens in a text"
+            raise DataError(
+                f"The {split} split of {corpus.name} has not even {what}.", "Give more text, or a shorter --max-length."
+            )
+        kind = f"blocks of {length} tokens" if learning.packed else f"texts of at most {length} tokens"
+        say(f"  {split}: {len(stores[split]):,} {kind}")
+        for note in corpus.splits[split].notes():
+            say(f"  {split}: {note}")
+    dataset = DataSet(
+        name=corpus.name,
+        origin=corpus.origin,
+        modality="text",
+        task="pretraining",
+        splits={},
+        labels=(),
+        fingerprint=corpus.fingerprint,
+        notes=tuple(corpus.notes),
+        sample=corpus.sample,
+        path=corpus.path,
+    )
+    labels = {split: np.zeros(len(store), dtype=np.int64) for split, store in stores.items()}
+    return Prepared(dataset, learning.view, {}, stores, labels)
+
+
+def _resolve(
+    config: PretrainConfig, objective: Entry, data: Prepared, loaded: LoadedBackbone, runtime: Runtime
+) -> PretrainConfig:
+    """Every choice left open, made from the facts of this run, said, and enough to repeat it."""
+    samples = len(data.stores["train"])
+    random = loaded.weights_id == RANDOM
+    batch = config.batch_size or min(64, max(8, 2 ** int(np.log2(max(samples / 50, 1)))))
+    epochs = config.epochs or float(max(1, min(40, round(STEPS / max(1, samples // batch)))))
+    values: dict[str, Any] = {
+        "model": loaded.model_id,
+        "weights": launch.pinned_weights(config, loaded),
+        "data": data.dataset.path or config.data,
+        "device": runtime.device.type,
+        "precision": config.precision or runtime.best_precision(),
+        "batch_size": batch,
+        "epochs": epochs,
+        "lr": config.lr or (1e-3 if random else 1e-4),
+        "layer_decay": config.layer_decay or 1.0,
+        "batchnorm": config.batchnorm or "train",
+        "options": {**objective.spec.options, **config.options},
+    }
+    if runtime.device.type == "cpu":
+        values["micro_batch"] = config.micro_batch or min(CPU_MICRO_BATCH, batch)
+    config = config.model_copy(update=values)
+    settings = "".join(f", {name} {value}" for name, value in config.options.items())
+    say(f"objective: {objective.spec.name}{settings}, on {config.device} in {config.precision}")
+    say(f"main: {epochs:g} epochs, batch {batch}, learning rate {config.lr:g}")
+    return config
+
+
+def _train(
+    run: Run,
+    config: PretrainConfig,
+    objective: Entry,
+    data: Prepared,
+    loaded: LoadedBackbone,
+    learning: Learning,
+    runtime: Runtime,
+    *,
+    resume: bool,
+) -> RunResult:
+    began = time.monotonic()
+    task = learning.task
+    meta = launch.describe(run, loaded, learning.pipeline, objective=objective.id)
+    if runtime.is_main:
+        launch.begin_model(run, meta, learning.pipeline, loaded.backbone)
+    resolved = config.model_dump()
+    stage = Train(**{name: resolved[name] for name in ("epochs", "batch_size", "lr", "layer_decay", "batchnorm")})
+    with launch.status_kept(run, runtime):
+        result = train_all(stage, Context(run, config, task, data, runtime, resume))
+    if runtime.is_main:
+        save_trained(run.path / "model", {"backbone": task.backbone.module}, {**meta, "metrics": result.metrics})
+        count = len(data.stores["val"])
+        evaluation = {"task": objective.spec.name, "n": count, "metrics": result.metrics, "intervals": {}}
+        write_json(run.path / "evaluation.json", {"schema_version": SCHEMA_VERSION, "split": "val", **evaluation})
+        write_report(
+            run.path / "report.html",
+            dataset=data.dataset,
+            evaluation=evaluation,
+            outcome=Outcome(()),
+            inputs=(),
+            events=events_of(run.path / "metrics.jsonl"),
+            config=run.config,
+            manifest=run.manifest,
+            seconds=time.monotonic() - began,
+        )
+    launch.finish(run, runtime, result.metrics, began)
+    say("")
+    for name, value in result.metrics.items():
+        say(f"{name:18} {value:.4f}")
+    say(f"on {len(data.stores['val']):,} validation samples, after step {result.best_step} of {result.steps}")
+    say(f"report:   {run.path / 'report.html'}")
+    say(f"finetune: zoo finetune {run.path} --data ...")
+    return RunResult(run.path, result.metrics)
