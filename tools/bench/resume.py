@@ -44,7 +44,8 @@ def start(arguments: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="efficientnet_lite0")
-    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--data", default="cats_dogs")
+    parser.add_argument("--size", type=int, default=64, help="of images")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0, help="of the kill points")
     options, rest = parser.parse_known_args()
@@ -52,13 +53,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         env = {**os.environ, "ZOO_CACHE": f"{folder}/cache"}
         whole = Path(folder, "whole")
-        arguments = [options.model, "--data", "cats_dogs", "--no-sample", "--size", str(options.size)]
+        arguments = [options.model, "--data", options.data, "--no-sample"]
+        arguments += ["--size", str(options.size)] if options.data == "cats_dogs" else []
         arguments += ["--epochs", "2", "--save-every", "1", "--ema", "0.9", *rest]
         if start([*arguments, "--output", str(whole)], env).wait():
             sys.exit("the uninterrupted run failed")
         total = saved_step(whole)
         expected = weights_hash(whole)
-        print(f"{options.model} at {options.size} px, lp-ft with EMA, {total} steps, sha256 {expected[:16]}")
+        print(f"{options.model} on {options.data}, with EMA, {total} steps, sha256 {expected[:16]}")
         print("| killed at step | resumed from | sha256 of the final weights | identical |\n|---|---|---|---|")
         same = 0
         for kill in range(options.kills):

@@ -19,7 +19,7 @@ import torch
 from plain_loop import finetune_epochs, loaders
 
 import zoo
-from zoo.config import make_config
+from zoo.config import FinetuneConfig, make_config
 from zoo.data.batches import Eval, Train
 from zoo.engine.checkpoint import Checkpoints
 from zoo.engine.config import EngineConfig
@@ -37,7 +37,7 @@ def zoo_side(model: str, size: int) -> tuple[SupervisedTask, Prepared]:
     """The task and the decoded data, as zoo.finetune would make them."""
     registry = zoo.default_registry()
     loaded = load_backbone(model, weights="none", registry=registry, size=size)
-    config = make_config({"model": model, "data": "cats_dogs", "sample": False})
+    config = make_config(FinetuneConfig, {"model": model, "data": "cats_dogs", "sample": False})
     dataset = read_dataset(config, "image", registry)
     data = prepare(dataset, pipeline_for(loaded.model_id, loaded.input, registry), config, ("train", "val"))
     head = build_head("classification", loaded.backbone.dim, dataset.labels, registry)

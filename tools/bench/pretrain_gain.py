@@ -1,0 +1,75 @@
+"""Does pretraining pay? A tiny BERT finetuned on sst2 from random numbers, and from masked language modelling on the
+training texts of the same data (no labels), by the same recipe; several seeds, intervals over the differences.
+
+    ZOO_DATA_PATH=../shared/data .venv/bin/python tools/bench/pretrain_gain.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from zoo.run import open_run
+
+ZOO = Path(sys.executable).with_name("zoo")
+STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % quantile with n - 1 degrees of freedom
+
+
+def zoo(*arguments: str, env: dict[str, str]) -> None:
+    done = subprocess.run([ZOO, *arguments], env=env, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"zoo {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="bert_tiny")
+    parser.add_argument("--data", default="sst2")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--objective", default="mlm")
+    parser.add_argument("--pretrain-epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=8)
+    options = parser.parse_args()
+    gains = []
+    print(
+        "| seed | from scratch | pretrained | gain | perplexity | pretraining s |\n|---|---|---|---|---|---|"
+    )
+    for seed in options.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            env = {**os.environ, "ZOO_CACHE": f"{folder}/cache"}
+            base, scratch, tuned = (f"{folder}/{name}" for name in ("base", "scratch", "tuned"))
+            common = ["--data", options.data, "--no-sample", "--seed", str(seed)]
+            began = time.perf_counter()
+            zoo(
+                *("pretrain", options.model, "--objective", options.objective, *common, "-o", base),
+                *("--epochs", str(options.pretrain_epochs)),
+                env=env,
+            )
+            seconds = time.perf_counter() - began
+            recipe = [*common, "--strategy", "full", "--epochs", str(options.epochs), "--lr", "3e-4"]
+            recipe += ["--layer-decay", "1", "--batch-size", "32"]
+            # The same tokenizer on both sides: only the weights differ.
+            zoo(*("finetune", options.model, "--weights", "none", "--tokenizer", base), *recipe, "-o", scratch, env=env)
+            zoo("finetune", base, *recipe, "-o", tuned, env=env)
+            runs = [open_run(run).manifest["metrics"] for run in (scratch, tuned, base)]
+            gains.append(runs[1]["accuracy"] - runs[0]["accuracy"])
+            print(
+                f"| {seed} | {runs[0]['accuracy']:.1%} | {runs[1]['accuracy']:.1%} | {100 * gains[-1]:+.1f} | "
+                f"{runs[2].get('perplexity', math.nan):.1f} | {seconds:.0f} |",
+                flush=True,
+            )
+    mean = statistics.mean(gains)
+    half = STUDENT_T[len(gains)] * statistics.stdev(gains) / math.sqrt(len(gains))
+    low, high = 100 * (mean - half), 100 * (mean + half)
+    print(f"\nmean gain {100 * mean:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}, {len(gains)} seeds)")
+
+
+if __name__ == "__main__":
+    main()
