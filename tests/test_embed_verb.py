@@ -106,8 +106,16 @@ def test_metadata_says_what_made_the_vectors(text_model: Path, texts: Path, tmp_
 
 @pytest.mark.parametrize("stop", ["error", "SIGINT"])
 def test_a_stopped_command_goes_on_to_the_same_bytes(
-    text_model: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str
+    text_model: Path,
+    texts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    stop: str,
 ) -> None:
+    # A shell that starts the tests in the background has them ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     arguments: dict[str, Any] = {"device": "cpu", "batch_size": 4, "chunk": 10}
     embed(text_model, texts, tmp_path / "whole.parquet", **arguments)
     write = Parts.write

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from zoo.run import open_run
@@ -28,43 +29,45 @@ def zoo(*arguments: str, env: dict[str, str]) -> None:
         sys.exit(f"zoo {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
 
 
+def one_seed(options: argparse.Namespace, seed: int) -> tuple[float, float, float, float]:
+    """(accuracy from scratch, accuracy after pretraining, perplexity, seconds of pretraining)."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "ZOO_CACHE": f"{folder}/cache"}
+        base, scratch, tuned = (f"{folder}/{name}" for name in ("base", "scratch", "tuned"))
+        common = ["--data", options.data, "--no-sample", "--seed", str(seed)]
+        began = time.perf_counter()
+        zoo(
+            *("pretrain", options.model, "--objective", options.objective, *common, "-o", base),
+            *("--epochs", str(options.pretrain_epochs), "--batch-size", "64"),
+            env=env,
+        )
+        seconds = time.perf_counter() - began
+        recipe = [*common, "--strategy", "full", "--epochs", str(options.epochs), "--lr", "3e-4"]
+        recipe += ["--layer-decay", "1", "--batch-size", "32"]
+        # The same tokenizer on both sides: only the weights differ.
+        zoo("finetune", options.model, "--weights", "none", "--tokenizer", base, *recipe, "-o", scratch, env=env)
+        zoo("finetune", base, *recipe, "-o", tuned, env=env)
+        first, second, before = (open_run(run).manifest["metrics"] for run in (scratch, tuned, base))
+        return first["accuracy"], second["accuracy"], before.get("perplexity", math.nan), seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="bert_tiny")
     parser.add_argument("--data", default="sst2")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--objective", default="mlm")
-    parser.add_argument("--pretrain-epochs", type=int, default=40)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--pretrain-epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at the same time")
     options = parser.parse_args()
-    gains = []
-    print(
-        "| seed | from scratch | pretrained | gain | perplexity | pretraining s |\n|---|---|---|---|---|---|"
-    )
-    for seed in options.seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            env = {**os.environ, "ZOO_CACHE": f"{folder}/cache"}
-            base, scratch, tuned = (f"{folder}/{name}" for name in ("base", "scratch", "tuned"))
-            common = ["--data", options.data, "--no-sample", "--seed", str(seed)]
-            began = time.perf_counter()
-            zoo(
-                *("pretrain", options.model, "--objective", options.objective, *common, "-o", base),
-                *("--epochs", str(options.pretrain_epochs)),
-                env=env,
-            )
-            seconds = time.perf_counter() - began
-            recipe = [*common, "--strategy", "full", "--epochs", str(options.epochs), "--lr", "3e-4"]
-            recipe += ["--layer-decay", "1", "--batch-size", "32"]
-            # The same tokenizer on both sides: only the weights differ.
-            zoo(*("finetune", options.model, "--weights", "none", "--tokenizer", base), *recipe, "-o", scratch, env=env)
-            zoo("finetune", base, *recipe, "-o", tuned, env=env)
-            runs = [open_run(run).manifest["metrics"] for run in (scratch, tuned, base)]
-            gains.append(runs[1]["accuracy"] - runs[0]["accuracy"])
-            print(
-                f"| {seed} | {runs[0]['accuracy']:.1%} | {runs[1]['accuracy']:.1%} | {100 * gains[-1]:+.1f} | "
-                f"{runs[2].get('perplexity', math.nan):.1f} | {seconds:.0f} |",
-                flush=True,
-            )
+    with ThreadPoolExecutor(options.jobs) as pool:
+        found = list(pool.map(lambda seed: one_seed(options, seed), options.seeds))
+    print("| seed | from scratch | pretrained | gain | perplexity | pretraining s |\n|---|---|---|---|---|---|")
+    for seed, (scratch, tuned, perplexity, seconds) in zip(options.seeds, found, strict=True):
+        gain = 100 * (tuned - scratch)
+        print(f"| {seed} | {scratch:.1%} | {tuned:.1%} | {gain:+.1f} | {perplexity:.1f} | {seconds:.0f} |")
+    gains = [tuned - scratch for scratch, tuned, _, _ in found]
     mean = statistics.mean(gains)
     half = STUDENT_T[len(gains)] * statistics.stdev(gains) / math.sqrt(len(gains))
     low, high = 100 * (mean - half), 100 * (mean + half)
