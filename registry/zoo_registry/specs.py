@@ -61,7 +61,7 @@ class ModelSpec:
         context: longest input in tokens that the network can take, where it has a limit.
         vocabulary: number of tokens it knows.
         prefix: names that begin so (``"hf:"``) mean this model, with what follows as its option ``repo``.
-        fit_input: ``"module:function"``, called as ``function(input, inputs)`` with the training inputs (raw items that can
+        fit_input: ``"module:function"``, called as ``function(input, inputs)`` with the training inputs (raw items, to
             be gone through again) where the model starts from random numbers; returns the :class:`InputSpec` to build
             it with (a tokenizer trained on the user's text). Empty where the input contract is fixed.
     """

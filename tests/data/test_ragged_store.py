@@ -10,8 +10,8 @@ from ragged_toys import BatchedPipeline, NumbersPipeline, texts
 
 from zoo.data.dataset import Table
 from zoo.data.ragged import ragged
-from zoo.padding import padded
 from zoo.data.store import LiveStore, RaggedStore, build_store
+from zoo.padding import padded
 from zoo.paths import cache_dir
 from zoo_registry.errors import DataError, PluginError
 

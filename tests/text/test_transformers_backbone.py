@@ -319,7 +319,7 @@ class Traced(torch.nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ("bert", "deberta-v2", "modernbert", "gpt2", "gpt_neox", "qwen3"))
+@pytest.mark.parametrize("kind", ["bert", "deberta-v2", "modernbert", "gpt2", "gpt_neox", "qwen3"])
 def test_families_run_in_onnxruntime_at_other_sizes(kind: str, tmp_path: Path) -> None:
     """One family for each way of making attention masks and positions; all fifteen take a minute."""
     import onnxruntime
