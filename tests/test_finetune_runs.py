@@ -18,6 +18,7 @@ from finetuning import TINY, finetune, write_photos
 
 import zoo
 from zoo.cli.main import run
+from zoo.config import FinetuneConfig, make_config
 from zoo.trained import load_trained
 from zoo_registry.errors import UsageError
 
@@ -74,6 +75,13 @@ def test_the_written_config_repeats_the_run(photos, tmp_path):
     again = ["finetune", "--config", str(tmp_path / "one" / "config.yaml"), "--output", str(tmp_path / "two")]
     assert run(again) == 0
     assert model_hash(tmp_path / "one") == model_hash(tmp_path / "two")
+
+
+def test_the_written_config_reads_back_as_it_was(photos, tmp_path):
+    # Choices left open come as whole numbers, the fields are floats: a resume compares the two as text.
+    assert finetune(photos, tmp_path / "run", "--strategy", "full", "--patience", "1") == 0
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert json.dumps(make_config(FinetuneConfig, written).model_dump()) == json.dumps(written)
 
 
 def test_the_seed_decides(photos, tmp_path):

@@ -236,7 +236,7 @@ def _resolve(
     }
     if runtime.device.type == "cpu":
         values["micro_batch"] = config.micro_batch or min(CPU_MICRO_BATCH, batch)
-    config = config.model_copy(update=values)
+    config = make_config(PretrainConfig, {**config.model_dump(), **values})
     settings = "".join(f", {name} {value}" for name, value in config.options.items())
     say(f"objective: {objective.spec.name}{settings}, on {config.device} in {config.precision}")
     say(f"main: {epochs:g} epochs, batch {batch}, learning rate {config.lr:g}")

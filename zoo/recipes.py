@@ -170,7 +170,8 @@ def _resolve(
                 f"down to {lowest:.0e} at the input"
                 + (f", BatchNorm statistics {stage.batchnorm}" if _normalises_batches(task) else "")
             )
-    return config.model_copy(update={**values, **resolved(stages)})
+    # Validated, not copied: a resumed run reads 6 back as 6.0, and must find the configuration it began with.
+    return make_config(FinetuneConfig, {**config.model_dump(), **values, **resolved(stages)})
 
 
 def _batch_text(config: FinetuneConfig, stage: Train) -> str:

@@ -38,7 +38,7 @@ def one_seed(options: argparse.Namespace, seed: int) -> tuple[float, float, floa
         began = time.perf_counter()
         zoo(
             *("pretrain", options.model, "--objective", options.objective, *common, "-o", base),
-            *("--epochs", str(options.pretrain_epochs), "--batch-size", "16"),
+            *("--epochs", str(options.pretrain_epochs), "--batch-size", "64"),
             env=env,
         )
         seconds = time.perf_counter() - began
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--data", default="sst2")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--objective", default="mlm")
-    parser.add_argument("--pretrain-epochs", type=int, default=12)
+    parser.add_argument("--pretrain-epochs", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1, help="seeds at the same time")
     options = parser.parse_args()
