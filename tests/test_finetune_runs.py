@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from finetuning import TINY, finetune, write_photos
+from killing import kill_after_first_checkpoint
 
 import zoo
 from zoo.cli.main import run
@@ -103,15 +104,9 @@ def test_accumulation_does_not_change_the_loss_curve(photos, tmp_path):
 def test_killed_and_resumed_equals_left_alone(photos, tmp_path):
     options = ["--strategy", "lp-ft", "--epochs", "4", "--head-epochs", "4", "--batch-size", "4", "--save-every", "1"]
     assert finetune(photos, tmp_path / "whole", *options, "--ema", "0.5") == 0
-    command = [sys.executable, "-m", "zoo.cli.main", "finetune", "test_resnet", "--data", str(photos), *TINY, *options]
+    command = ["finetune", "test_resnet", "--data", str(photos), *TINY, *options]
     out = tmp_path / "cut"
-    process = subprocess.Popen([*command, "--ema", "0.5", "--output", str(out)], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (out / "checkpoints" / "last" / "state.json").exists() and time.monotonic() < deadline:
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_after_first_checkpoint([*command, "--ema", "0.5", "--output", str(out)], out)
     with pytest.raises(UsageError, match="did not finish"):
         load_trained(out)
     assert run(["finetune", "--resume", str(out)]) == 0

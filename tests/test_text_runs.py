@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from killing import kill_after_first_checkpoint
 from texting import TINY, finetune, write_questions, write_reviews, write_tagged
 
 import zoo
@@ -70,15 +67,8 @@ def test_killed_and_resumed_equals_left_alone(reviews, tmp_path):
     options = ["--epochs", "4", "--batch-size", "8", "--save-every", "1", "--batch-tokens", "96"]
     assert finetune(reviews, tmp_path / "whole", *options) == 0
     out = tmp_path / "cut"
-    command = [sys.executable, "-m", "zoo.cli.main", "finetune", "bert_tiny", "--data", str(reviews)]
-    command += ["--weights", "none", *TINY, *options, "--output", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (out / "checkpoints" / "last" / "state.json").exists() and time.monotonic() < deadline:
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    command = ["finetune", "bert_tiny", "--data", str(reviews), "--weights", "none", *TINY, *options]
+    kill_after_first_checkpoint([*command, "--output", str(out)], out)
     assert run(["finetune", "--resume", str(out)]) == 0
     assert model_hash(out) == model_hash(tmp_path / "whole")
 
@@ -139,13 +129,6 @@ def test_pretraining_resumes_exactly(reviews, tmp_path, model, objective):
     options = ["--objective", objective, "--data", str(reviews), *TINY, "--batch-size", "8", "--save-every", "1"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert run(["pretrain", model, *options, "--epochs", "2", "--output", str(whole)]) == 0
-    command = [sys.executable, "-m", "zoo.cli.main", "pretrain", model, *options, "--epochs", "2", "--output", str(cut)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (cut / "checkpoints" / "last" / "state.json").exists() and time.monotonic() < deadline:
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_after_first_checkpoint(["pretrain", model, *options, "--epochs", "2", "--output", str(cut)], cut)
     assert run(["pretrain", "--resume", str(cut)]) == 0
     assert model_hash(cut) == model_hash(whole)

@@ -32,9 +32,7 @@ def mismatch(message: str, name: str, given: Sequence[str]) -> WeightsError:
     """torch's load_state_dict message (which can run to thousands of lines) as one sentence."""
     missing = _quoted(message, "Missing key")
     unexpected = _quoted(message, "Unexpected key")
-    shapes = re.findall(
-        r"size mismatch for (\S+?): .*?shape torch\.Size\((\[.*?\])\).*?torch\.Size\((\[.*?\])\)", message
-    )
+    shapes = re.findall(SHAPES, message)
     if not (missing or unexpected or shapes):
         return WeightsError(
             f"These weights do not fit {name}: {message.strip().splitlines()[0]}", "Give weights of this model."

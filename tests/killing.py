@@ -1,0 +1,21 @@
+"""Killing a command of zoo in the middle of its training."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def kill_after_first_checkpoint(arguments: list[str], run: Path) -> None:
+    """Start ``zoo`` with ``arguments``, which write to the folder ``run``, and SIGKILL it once it has saved a state."""
+    command = [sys.executable, "-m", "zoo.cli.main", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "last" / "state.json").exists() and time.monotonic() < deadline:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
