@@ -37,12 +37,18 @@ class RunConfig(BaseModel):
 
     size: int | None = Field(None, ge=16, description="input size in pixels (images)")
     max_length: int | None = Field(None, ge=4, description="longest input in tokens (texts); longer ones are cut")
+    seconds: float | None = Field(
+        None, gt=0, description="longest stretch of sound at once: random crops in training, averaged windows elsewhere"
+    )
     augment: bool = Field(True, description="vary the training inputs")
 
     epochs: float | None = Field(None, gt=0, description="passes over the training data")
     batch_size: int | None = Field(None, ge=1, description="samples per optimizer step, over all devices")
     batch_tokens: int | None = Field(
         None, ge=1, description="tokens per optimizer step, padding included, instead of --batch-size (texts)"
+    )
+    batch_seconds: float | None = Field(
+        None, gt=0, description="seconds per optimizer step, padding included, instead of --batch-size (audio)"
     )
     micro_batch: int | None = Field(
         None, ge=1, description="samples on a device at once; halves itself when memory runs out"

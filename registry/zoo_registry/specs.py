@@ -18,6 +18,9 @@ class InputSpec:
     Attributes:
         modality: ``"image"``, ``"text"``, ``"audio"`` or ``"image-text"``.
         size: image (channels, height, width); text (longest input in tokens,); empty for other modalities.
+        rate: audio: samples per second that the network hears; 0 for other modalities.
+        seconds: audio: the longest stretch it is given at once: random crops of it in training, windows of it in
+            evaluation; 0: whole clips.
         mean, std: per-channel normalisation of values scaled to 0..1.
         interpolation: ``"bicubic"``, ``"bilinear"`` or ``"nearest"``: how an image is resized.
         crop_pct: share of the resized image's short side that the centre crop keeps.
@@ -29,6 +32,8 @@ class InputSpec:
 
     modality: str
     size: tuple[int, ...] = ()
+    rate: int = 0
+    seconds: float = 0.0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     interpolation: str = "bicubic"
@@ -64,6 +69,8 @@ class ModelSpec:
         fit_input: ``"module:function"``, called as ``function(input, inputs)`` with the training inputs (raw items, to
             be gone through again) where the model starts from random numbers; returns the :class:`InputSpec` to build
             it with (a tokenizer trained on the user's text). Empty where the input contract is fixed.
+        fit_always: True where ``fit_input`` is called for pretrained weights too (how long the user's clips are).
+        strategy: how it is finetuned where the user does not say (``"full"``: its weights were made for other inputs).
     """
 
     name: str
@@ -86,6 +93,8 @@ class ModelSpec:
     vocabulary: int | None = None
     prefix: str = ""
     fit_input: str = ""
+    fit_always: bool = False
+    strategy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +107,8 @@ class WeightsSpec:
         sources: where to look, in order: ``"package:import_name/path/in/package"``, ``"hub:org/repo"`` (optionally
             ``"hub:org/repo/file"``, then ``@revision``) or ``"url:https://..."``.
         sha256: of the file, in full or its first 8 digits or more; required for ``url:``, checked wherever given.
+        trust_first: True where a ``url:`` has no published sha256: that of the first fetch is said, kept beside the
+            file and held against it from then on.
         head_keys: state-dict prefixes of the original classifier; dropped for the backbone, everything else is strict.
         remap: ``"module:function"`` turning the file's state dict into the model's, or empty.
         input: input contract of these weights where it differs from the model's.
@@ -120,6 +131,7 @@ class WeightsSpec:
     accuracy: float | None = None
     summary: str = ""
     companions: tuple[str, ...] = ()
+    trust_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

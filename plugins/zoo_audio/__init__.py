@@ -1,0 +1,1 @@
+"""Sound: torchaudio backbones, spectrogram networks, heads and objectives."""

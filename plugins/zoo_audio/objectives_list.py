@@ -1,0 +1,7 @@
+"""The audio plugin's pretraining objectives. Imports no torch."""
+
+from __future__ import annotations
+
+from zoo_registry.specs import ObjectiveSpec
+
+OBJECTIVES: tuple[ObjectiveSpec, ...] = ()

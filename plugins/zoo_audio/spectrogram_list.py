@@ -1,0 +1,7 @@
+"""Vision backbones on log-mel spectrograms. Imports no torch."""
+
+from __future__ import annotations
+
+from zoo_registry.specs import ModelSpec
+
+SPECTROGRAM_MODELS: tuple[ModelSpec, ...] = ()
