@@ -14,7 +14,11 @@ from pathlib import Path
 from zoo.paths import cache_dir
 from zoo_registry.specs import WeightsSpec
 
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+HUB_FILES = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+"""What weights are called in a repository, the most wanted first; an index stands for the files it names."""
 
 
 def hub_cache() -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from text_toys import tiny, write_config, write_tokenizer
 
 import zoo
@@ -167,6 +167,49 @@ def test_a_local_folder_by_name(checkpoint: Path, monkeypatch: pytest.MonkeyPatc
             identify_weights(name)
 
 
+# Several files ----------------------------------------------------------------------------------------------------
+
+
+def split_in_two(checkpoint: Path) -> list[str]:
+    """The checkpoint's one file as two and their index, the way large models are published."""
+    whole = checkpoint / "model.safetensors"
+    state = load_file(whole)
+    whole.unlink()
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    halves = dict(zip(names, (sorted(state)[::2], sorted(state)[1::2]), strict=True))
+    for name, keys in halves.items():
+        save_file({key: state[key] for key in keys}, checkpoint / name)
+    index = {"metadata": {}, "weight_map": {key: name for name, keys in halves.items() for key in keys}}
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
+    return names
+
+
+def test_a_checkpoint_in_several_files(checkpoint: Path) -> None:
+    registry = registry_with(weights())
+    whole = load_backbone("tiny", weights=str(checkpoint), registry=registry)
+    names = split_in_two(checkpoint)
+    parts = load_backbone("tiny", weights=str(checkpoint), registry=registry)
+    assert usable(parts)
+    state = parts.backbone.module.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in whole.backbone.module.state_dict().items())
+    shard = checkpoint / names[1]
+    changed = {key: value + 1 for key, value in load_file(shard).items()}
+    save_file(changed, shard)
+    os.utime(shard, ns=(1, 1))
+    assert identify_weights("tiny", weights=str(checkpoint), registry=registry).sha256 != parts.sha256
+    shard.unlink()
+    with pytest.raises(WeightsError, match=r"names model-00002-of-00002\.safetensors, which is not beside it"):
+        load_backbone("tiny", weights=str(checkpoint), registry=registry)
+
+
+@pytest.mark.parametrize("content", ['{"weight_map": {"a": "../x.safetensors"}}', '{"weight_map": []}', "{", "[]"])
+def test_an_index_that_cannot_be_trusted(content: str, checkpoint: Path) -> None:
+    split_in_two(checkpoint)
+    (checkpoint / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(WeightsError, match=r"no weights file beside it|no index of weights"):
+        load_backbone("tiny", weights=str(checkpoint), registry=registry_with(weights()))
+
+
 # Servers ----------------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +306,23 @@ def test_what_is_here_serves_where_the_hub_does_not_answer(hub: type[Server], mo
     assert find(ID, weights("hub:toy/net", companions=("config.json",)))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     assert find(ID, weights("hub:toy/net"))
+
+
+def test_several_files_are_fetched_and_found_again(
+    hub: type[Server], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = split_in_two(checkpoint)
+    del hub.files["/toy/net/resolve/main/model.safetensors"]
+    for name in (*names, "model.safetensors.index.json"):
+        hub.files[f"/toy/net/resolve/main/{name}"] = (checkpoint / name).read_bytes()
+    last = hub.files.pop(f"/toy/net/resolve/main/{names[1]}")
+    with pytest.raises(WeightsError, match=rf"it holds no {names[1]}"):
+        load_backbone("hf:toy/net")
+    hub.files[f"/toy/net/resolve/main/{names[1]}"] = last  # the connection is back
+    loaded = load_backbone("hf:toy/net")
+    assert usable(loaded)
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    assert load_backbone("hf:toy/net").sha256 == loaded.sha256
 
 
 @pytest.mark.parametrize("revision", ["", "@v2"])

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from zoo.weights.shards import is_index, shards
 from zoo_registry.errors import WeightsError
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
@@ -24,7 +25,8 @@ PREFIXES = ("_orig_mod.", "module.")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict of a safetensors file, or of a torch file read with ``weights_only=True``, on the CPU.
+    """The state dict of a safetensors file, of a torch file read with ``weights_only=True``, or of all files that an
+    index of them names, on the CPU.
 
     Wrappers (``{"state_dict": ...}``) are opened and prefixes (``module.``) taken off.
 
@@ -33,6 +35,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"There is no weights file {path}.", "Check the path.")
+    if is_index(path):
+        return {name: tensor for shard in shards(path) for name, tensor in read_state(shard).items()}
     if path.suffix == ".safetensors":
         return _without_prefixes(_read_safetensors(path))
     return _without_prefixes(_unwrap(_read_torch(path), path))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.weights.hashes import sha256_of
+from zoo.weights.shards import checkpoint_sha256
 from zoo.weights.sources import FILE_SUFFIXES, find, lacking, weights_file
 from zoo_registry.errors import UnknownName, UsageError, WeightsError
 from zoo_registry.specs import InputSpec, ModelSpec, WeightsSpec
@@ -147,7 +148,7 @@ def _from_path(path: Path, resolved: ResolvedModel) -> WeightsId:
         )
     taken = record.input if record and record.input else spec.input
     taken = _with_assets(taken, file.parent, spec, record)
-    return WeightsId(resolved.id, str(path), sha256_of(file), f"file {file}", taken, spec, file, record)
+    return WeightsId(resolved.id, str(path), checkpoint_sha256(file), f"file {file}", taken, spec, file, record)
 
 
 def _with_assets(taken: InputSpec, folder: Path, spec: ModelSpec, record: WeightsSpec | None) -> InputSpec:

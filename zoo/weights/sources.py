@@ -15,16 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from zoo.console import say
+from zoo.local import HUB_FILES
 from zoo.net import hub_endpoint, reachable
 from zoo.paths import cache_dir, offline
-from zoo.weights.hashes import agrees, sha256_of
+from zoo.weights.hashes import agrees
+from zoo.weights.shards import INDEX_SUFFIX, checkpoint_sha256, is_index, shard_names
 from zoo_registry.errors import PluginError, WeightsError
 from zoo_registry.specs import WeightsSpec
 
 PATIENCE = 5.0
 """Seconds within which a server must have answered at all."""
 
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -137,7 +138,7 @@ def _cached(weights_id: str, spec: WeightsSpec) -> Found | None:
     path = weights_file(slot) if slot.is_dir() else None
     if path is None:
         return None
-    digest = sha256_of(path)
+    digest = checkpoint_sha256(path)
     if not agrees(digest, spec.sha256):
         path.unlink(missing_ok=True)
         raise _wrong_hash(path, digest, spec, "It was removed from the cache; run again to fetch it anew.")
@@ -145,7 +146,7 @@ def _cached(weights_id: str, spec: WeightsSpec) -> Found | None:
 
 
 def weights_file(folder: Path) -> Path | None:
-    """The one weights file of a folder: ``model.safetensors``, ``pytorch_model.bin``, else the first by name."""
+    """The one weights file of a folder: one of :data:`zoo.local.HUB_FILES`, else the first by name."""
     for name in HUB_FILES:
         if (folder / name).is_file():
             return folder / name
@@ -199,9 +200,14 @@ def _in_hub_cache(place: str) -> Path | None:
     repository, names, revision = _hub_parts(place)
     for name in names:
         path = try_to_load_from_cache(repository, name, revision=revision)
-        if isinstance(path, str):
+        if isinstance(path, str) and _whole(Path(path)):
             return Path(path)
     return None
+
+
+def _whole(path: Path) -> bool:
+    """False for an index some of whose files are still to be fetched."""
+    return not is_index(path) or all((path.parent / name).is_file() for name in shard_names(path))
 
 
 def _all_asked_for(place: str, path: Path, spec: WeightsSpec) -> bool:
@@ -215,9 +221,11 @@ def _all_asked_for(place: str, path: Path, spec: WeightsSpec) -> bool:
 
 
 def _from_hub(place: str, spec: WeightsSpec) -> Path:
-    """Fetch the weights, then their companions into the same snapshot."""
+    """Fetch the weights, in one file or several, then their companions into the same snapshot."""
     repository, names, revision = _hub_parts(place)
     name, path = _first_from_hub(repository, names, revision)
+    for shard in shard_names(path) if is_index(path) else ():
+        _first_from_hub(repository, (_beside(name, shard),), revision)
     for companion in spec.companions:
         try:
             _first_from_hub(repository, (_beside(name, companion),), revision)
@@ -259,7 +267,8 @@ def _first_from_hub(repository: str, names: Sequence[str], revision: str | None)
             continue
         except (HfHubHTTPError, OSError) as error:
             raise _Unavailable(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
-    raise _Absent(f"it holds none of {', '.join(names)}" if len(names) > 1 else f"it holds no {names[0]}")
+    whole = [name for name in names if not name.endswith(INDEX_SUFFIX)]
+    raise _Absent(f"it holds none of {', '.join(whole)}" if len(names) > 1 else f"it holds no {names[0]}")
 
 
 def _from_url(url: str, weights_id: str, spec: WeightsSpec) -> Path:
@@ -292,7 +301,7 @@ def _from_url(url: str, weights_id: str, spec: WeightsSpec) -> Path:
 
 
 def _checked(path: Path, spec: WeightsSpec, source: str) -> Found:
-    digest = sha256_of(path)
+    digest = checkpoint_sha256(path)
     if not agrees(digest, spec.sha256):
         raise _wrong_hash(path, digest, spec, f"It is left where it is ({source}); replace it, or give --weights PATH.")
     return _complete(Found(path, digest, source), spec)
