@@ -66,7 +66,8 @@ def build_transformer(
         state: a checkpoint under transformers' names, of this network alone or with any task head. None: random.
         config: ``model_type`` and the fields that differ from transformers' defaults, where there is no config.json.
         pooling: ``"mean"`` or ``"cls"`` (encoders), ``"last"`` (causal). None: as the assets say, else mean or last.
-        repo: where a model named by its place on the hub came from; not read.
+        repo: where a model named by its place on the hub came from. No record lists its head keys: they are what
+            its checkpoint has beside the network.
 
     Raises:
         WeightsError: a tensor is missing, left over or of another shape, or config.json is none.
@@ -76,7 +77,7 @@ def build_transformer(
     made = _config(spec, folder, config)
     causal = _is_causal(made)
     with _quietly():
-        module = _loaded(spec, made, causal, weights, state)
+        module = _loaded(spec, made, causal, weights, state, listed=not repo)
     family = CausalBackbone if causal else TransformerBackbone
     backbone = family(module, spec, input, _pooling(folder, pooling, causal))
     if input.size and backbone.context is not None and input.size[0] > backbone.context:
@@ -172,9 +173,18 @@ def _pooling(folder: Path | None, pooling: str | None, causal: bool) -> str:
 
 
 def _loaded(
-    spec: ModelSpec, config: Any, causal: bool, weights: WeightsSpec | None, state: Mapping[str, Tensor] | None
+    spec: ModelSpec,
+    config: Any,
+    causal: bool,
+    weights: WeightsSpec | None,
+    state: Mapping[str, Tensor] | None,
+    listed: bool,
 ) -> Any:
-    """The network with random numbers, or with ``state``, strictly."""
+    """The network with random numbers, or with ``state``, strictly.
+
+    Args:
+        listed: whether the record knows every head key there is.
+    """
     kind: Any = (AutoModelForCausalLM if causal else AutoModel)._model_mapping[type(config)]
     poolless = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
     if state is None:
@@ -200,7 +210,9 @@ def _loaded(
     heads = (weights.head_keys if weights else ()) + (("pooler",) if poolless else ())
     left = _left_over(info["unexpected_keys"], heads, kind)
     if left:
-        left = _left_over(left, _head_modules(config), kind)
+        left = _left_over(
+            left, _head_modules(config) if listed or config.architectures else _beside(config, state), kind
+        )
     if info["missing_keys"] or info["mismatched_keys"] or left:
         raise mismatch(_as_torch_says(info, left), spec.name, ())
     return module.train()
@@ -227,6 +239,14 @@ def _head_modules(config: Any) -> tuple[str, ...]:
     # A class without its base as a child is that base: nothing in it is a head.
     prefix = kind.base_model_prefix
     return tuple(name for name in children if name != prefix) if prefix in children else ()
+
+
+def _beside(config: Any, state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """What a checkpoint has beside its base, for configurations that name no architecture (DeBERTa-v3's)."""
+    kind: Any = MODEL_MAPPING[type(config)]
+    prefix = kind.base_model_prefix
+    first = {key.partition(".")[0] for key in state}
+    return tuple(sorted(first - {prefix})) if prefix in first else ()
 
 
 def _as_torch_says(info: Mapping[str, Any], unexpected: Sequence[str]) -> str:

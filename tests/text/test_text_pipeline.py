@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sentencepiece
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +31,29 @@ def ids(text: str) -> list[int]:
 
 def pipeline(folder: Path, length: int = 12) -> TextPipeline:
     return text_pipeline(InputSpec(modality="text", size=(length,), assets=str(folder)))
+
+
+def test_a_sentencepiece_model_is_converted(tmp_path: Path) -> None:
+    """DeBERTa-v3 is published with ``spm.model`` alone."""
+    words = ["good", "bad", "film", "story", "a", "the", "dull", "charming"]
+    texts = [f"{a} {b} {c}" for a in words for b in words for c in words]
+    kinds = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
+    pieces = {f"{kind}_piece": piece for kind, piece in kinds.items()}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_prefix=str(tmp_path / "spm"),
+        vocab_size=30,
+        minloglevel=2,
+        **{f"{kind}_id": number for number, kind in enumerate(kinds)},
+        **pieces,
+    )
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "deberta-v2"}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "vocab_type": "spm"}))
+    made = pipeline(tmp_path, 64)
+    published = sentencepiece.SentencePieceProcessor(str(tmp_path / "spm.model"))
+    for text in ("a good film", "the charmingly bad stories", "dull"):
+        assert made.decode(text)[:, 0].tolist() == [1, *published.encode(text), 2]
+    assert made.special.mask is not None
 
 
 def test_a_text(folder: Path) -> None:

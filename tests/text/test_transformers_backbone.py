@@ -150,6 +150,16 @@ def test_heads_follow_from_the_architecture_a_config_names(tmp_path: Path) -> No
     assert tiny("bert", whole_base.state_dict()).dim == 16
 
 
+def test_heads_of_a_config_without_architecture_are_what_lies_beside_the_base(tmp_path: Path) -> None:
+    whole = AutoModelForMaskedLM.from_config(config_of("deberta-v2"))
+    input = InputSpec(modality="text", size=(32,), assets=str(write_config(tmp_path, "deberta-v2")))
+    state = whole.state_dict()
+    assert build_transformer(spec_of("deberta-v2"), input, None, state, repo="org/name").dim == 16
+    surplus = {**state, "deberta.surplus": torch.zeros(1)}
+    with pytest.raises(WeightsError, match="surplus"):
+        build_transformer(spec_of("deberta-v2"), input, None, surplus, repo="org/name")
+
+
 def test_older_key_names_are_understood() -> None:
     state = tiny("bert").module.state_dict()
     older = {f"bert.{k.replace('LayerNorm.weight', 'LayerNorm.gamma')}": v for k, v in state.items()}
