@@ -61,13 +61,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1, help="seeds at the same time")
     options = parser.parse_args()
-    with ThreadPoolExecutor(options.jobs) as pool:
-        found = list(pool.map(lambda seed: one_seed(options, seed), options.seeds))
     print("| seed | from scratch | pretrained | gain | perplexity | pretraining s |\n|---|---|---|---|---|---|")
-    for seed, (scratch, tuned, perplexity, seconds) in zip(options.seeds, found, strict=True):
-        gain = 100 * (tuned - scratch)
-        print(f"| {seed} | {scratch:.1%} | {tuned:.1%} | {gain:+.1f} | {perplexity:.1f} | {seconds:.0f} |")
-    gains = [tuned - scratch for scratch, tuned, _, _ in found]
+    gains = []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        found = pool.map(lambda seed: one_seed(options, seed), options.seeds)
+        for seed, (scratch, tuned, perplexity, seconds) in zip(options.seeds, found, strict=True):
+            gains.append(tuned - scratch)
+            gain = f"{100 * gains[-1]:+.1f}"
+            print(f"| {seed} | {scratch:.1%} | {tuned:.1%} | {gain} | {perplexity:.1f} | {seconds:.0f} |", flush=True)
     mean = statistics.mean(gains)
     half = STUDENT_T[len(gains)] * statistics.stdev(gains) / math.sqrt(len(gains))
     low, high = 100 * (mean - half), 100 * (mean + half)
