@@ -38,7 +38,11 @@ class RunConfig(BaseModel):
     size: int | None = Field(None, ge=16, description="input size in pixels (images)")
     max_length: int | None = Field(None, ge=4, description="longest input in tokens (texts); longer ones are cut")
     seconds: float | None = Field(
-        None, gt=0, description="longest stretch of sound at once: random crops in training, averaged windows elsewhere"
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="longest stretch of sound at once: random crops in training, averaged windows elsewhere (0: whole "
+        "recordings)",
     )
     augment: bool = Field(True, description="vary the training inputs")
 
@@ -48,7 +52,10 @@ class RunConfig(BaseModel):
         None, ge=1, description="tokens per optimizer step, padding included, instead of --batch-size (texts)"
     )
     batch_seconds: float | None = Field(
-        None, gt=0, description="seconds per optimizer step, padding included, instead of --batch-size (audio)"
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds per optimizer step, padding included, instead of --batch-size (audio)",
     )
     micro_batch: int | None = Field(
         None, ge=1, description="samples on a device at once; halves itself when memory runs out"
@@ -83,11 +90,16 @@ class FinetuneConfig(RunConfig):
     head: str | None = Field(None, description="head name; follows from the task")
     task: str | None = Field(
         None,
-        description="classification, multi-label, regression, token-classification, question-answering, embedding or "
-        "generation; follows from the data",
+        description="classification, multi-label, regression, token-classification, question-answering, embedding, "
+        "generation, transcription, frame-classification or speaker-verification; follows from the data",
     )
     pair_column: str | None = Field(None, description="table column holding the second text of pairs")
     label_column: str | None = Field(None, description="table column holding the labels (several: comma between)")
+    units: str | None = Field(
+        None,
+        coerce_numbers_to_str=True,
+        description="what transcripts are spelled in: characters, or a number of pieces of words (BPE), such as 500",
+    )
     mixup: float = Field(0.0, ge=0, description="mixup strength (0: off; images)")
     cutmix: float = Field(0.0, ge=0, description="cutmix strength (0: off; images)")
     head_epochs: float | None = Field(None, gt=0, description="passes of the head grid over the cached features")

@@ -17,7 +17,7 @@ from zoo.data.batches import Eval
 from zoo.engine.evaluate import collect
 from zoo.engine.runtime import Runtime
 from zoo.paths import cache_dir
-from zoo.prepared import Prepared
+from zoo.prepared import Prepared, forward_size
 from zoo.protocols import Backbone, Batch
 
 
@@ -107,7 +107,7 @@ def compute_features(
         say(f"features: {split} from the cache, {len(store):,} x {'x'.join(map(str, cached.shape[1:]))}")
         return cached
     say(f"features: {split}, {len(store):,} samples once through the frozen backbone")
-    batches = Eval(store, data.labels[split], pipeline, batch_size=32)
+    batches = Eval(store, data.labels[split], pipeline, **forward_size(pipeline))
     values, _ = collect(_Embedder(backbone, field), batches, runtime, precision=precision)
     if runtime.is_main:
         _write(path, values.numpy())

@@ -18,7 +18,7 @@ from zoo.config import RunConfig
 from zoo.console import say
 from zoo.data.dataset import DataSet
 from zoo.engine.runtime import Runtime
-from zoo.protocols import Pipeline, Portable
+from zoo.protocols import Pipeline, Portable, Windowed
 from zoo.run import SCHEMA_VERSION, Run, new_folder, start_run, versions
 from zoo.trained import input_dict, write_meta
 from zoo.weights import LoadedBackbone, WeightsId, identify_weights, load_backbone
@@ -54,9 +54,29 @@ def model_of(config: RunConfig) -> tuple[str, str | None]:
 
 
 def identify(config: RunConfig, registry: Registry) -> WeightsId:
-    """The weights a configuration names, and their input contract."""
+    """The weights a configuration names, and their input contract.
+
+    Raises:
+        UsageError: a size of batches that means nothing for this modality.
+    """
     model, weights = model_of(config)
-    return identify_weights(model, weights=weights, registry=registry, size=config.size, max_length=config.max_length)
+    made = identify_weights(
+        model,
+        weights=weights,
+        registry=registry,
+        size=config.size,
+        max_length=config.max_length,
+        seconds=config.seconds,
+    )
+    heard = made.input.modality == "audio"
+    if config.batch_seconds is not None and not heard:
+        raise UsageError(
+            f"{made.model_id} takes no sound, so a batch has no seconds.",
+            "Give --batch-size, or --batch-tokens for texts.",
+        )
+    if config.batch_tokens is not None and heard:
+        raise UsageError(f"{made.model_id} takes no texts, so a batch has no tokens.", "Did you mean --batch-seconds?")
+    return made
 
 
 def load(
@@ -77,26 +97,49 @@ def load(
     torch.manual_seed(config.seed)  # random weights, and the head after them, are a function of the seed
     model, weights = model_of(config)
     return load_backbone(
-        model, weights=weights, registry=registry, size=config.size, max_length=config.max_length, input=chosen
+        model,
+        weights=weights,
+        registry=registry,
+        size=config.size,
+        max_length=config.max_length,
+        seconds=config.seconds,
+        input=chosen,
     )
 
 
 def _fitted(
     identity: WeightsId, config: RunConfig, inputs: Callable[[], Iterable[Any]], saved: Path | None
 ) -> InputSpec | None:
-    """The input contract where it does not come with the weights."""
-    if identity.weights_id != RANDOM or not identity.spec.fit_input:
-        if config.tokenizer:
-            raise UsageError(
-                "A tokenizer of your own fits no pretrained weights.", "Leave --tokenizer out, or add --weights none."
-            )
+    """The input contract where it does not come with the weights, or follows the data."""
+    spec = identity.spec
+    fits = bool(spec.fit_input) and (identity.weights_id == RANDOM or spec.fit_always)
+    if config.tokenizer and not (fits and identity.input.modality == "text"):
+        raise UsageError(
+            "A tokenizer of your own fits no pretrained weights.", "Leave --tokenizer out, or add --weights none."
+        )
+    if not fits or identity.own_input:
         return None
+    if saved is not None and identity.input.modality == "audio" and (settled := _settled(identity.input, saved)):
+        return settled
     if saved is not None and (saved / TOKENIZER).is_file():
         return dataclasses.replace(identity.input, assets=str(saved))
     if config.tokenizer:
         return dataclasses.replace(identity.input, assets=str(_tokenizer_folder(Path(config.tokenizer))))
-    fit = load_builder(identity.spec.fit_input, identity.spec.requires, identity.spec.extra)
-    return fit(identity.input, inputs())
+    chosen: InputSpec = load_builder(spec.fit_input, spec.requires, spec.extra)(identity.input, inputs())
+    if config.seconds is not None and config.seconds != chosen.seconds:
+        heard = f"windows of {config.seconds:g} s" if config.seconds else "whole recordings"
+        say(f"sound: {heard}, as was asked for")
+        chosen = dataclasses.replace(chosen, seconds=config.seconds)
+    return chosen
+
+
+def _settled(input: InputSpec, saved: Path) -> InputSpec | None:
+    """The contract of sound that a run began with; None where it was stopped before it was written down."""
+    try:
+        fields = json.loads((saved / "model.json").read_text(encoding="utf-8"))["input"]
+        return dataclasses.replace(input, rate=int(fields["rate"]), seconds=float(fields["seconds"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _tokenizer_folder(path: Path) -> Path:
@@ -104,6 +147,18 @@ def _tokenizer_folder(path: Path) -> Path:
         if (folder / TOKENIZER).is_file() and (folder != path.parent or path.name == TOKENIZER):
             return folder.resolve()
     raise UsageError(f"{path} holds no {TOKENIZER}.", "Give a folder, a run or the file itself.")
+
+
+def batch_tokens(config: RunConfig, pipeline: Pipeline) -> int | None:
+    """The size of batches in elements of the pipeline's arrays: tokens, or samples of sound; None: by count."""
+    if config.batch_seconds is not None and isinstance(pipeline, Windowed):
+        return max(1, round(config.batch_seconds * pipeline.rate))
+    return config.batch_tokens
+
+
+def pinned_input(loaded: LoadedBackbone) -> dict[str, Any]:
+    """The input contract's choices as fields of the configuration, which a resumed or repeated run reads back."""
+    return {"seconds": loaded.input.seconds} if loaded.input.modality == "audio" else {}
 
 
 def pinned_weights(config: RunConfig, loaded: LoadedBackbone) -> str:

@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,18 +14,21 @@ import torch
 import zoo
 from zoo.console import say
 from zoo.data.batches import Eval, label_array
+from zoo.data.clips import Pieces
 from zoo.data.dataset import DataSet, Table
 from zoo.data.items import name_of, shown
 from zoo.data.sources import load_dataset
 from zoo.engine.evaluate import collect
 from zoo.engine.runtime import Runtime
 from zoo.kinds import Entries, Outcome, kind_of
-from zoo.prepared import Prepared, run_dataset
+from zoo.prepared import Prepared, forward_size, run_dataset
+from zoo.protocols import Frames, Windowed
 from zoo.report import write_report
 from zoo.run import Run, open_run, write_json
-from zoo.targets import Model, answer, check_readable, open_target
+from zoo.targets import Model, answer, check_beam, check_readable, open_target
 from zoo.tasks import SupervisedTask
 from zoo.torch_model import answers_of
+from zoo.windowing import average
 from zoo_registry.errors import DataError, UsageError
 from zoo_registry.registry import Registry
 
@@ -42,6 +45,7 @@ def evaluate(
     columns: Mapping[str, str] | None = None,
     batch_size: int = 32,
     max_bad: float = 0.05,
+    beam: int | None = None,
     registry: Registry | None = None,
 ) -> dict[str, Any]:
     """Measure a trained model.
@@ -54,6 +58,7 @@ def evaluate(
         columns: ``{"input": ..., "pair": ..., "label": ...}`` where a table's names do not tell.
         batch_size: samples at once.
         max_bad: largest share of unreadable inputs that is skipped.
+        beam: texts that are followed at once where a run recognises speech; None: greedy decoding.
         registry: where names are looked up; the default one if None.
 
     Returns:
@@ -61,12 +66,13 @@ def evaluate(
         the kind's report (:mod:`zoo.kinds`): ``task``, ``n``, ``metrics``, ``intervals``, ``confusion``, ``classes``.
 
     Raises:
-        UsageError: no such target, or an export without ``data``.
+        UsageError: no such target, an export without ``data``, or a beam for what has no beam search.
         DataError: labels the model does not know, no such split, or too many unreadable inputs.
     """
     registry = registry or zoo.default_registry()
     path = Path(target)
     model = open_target(path)
+    check_beam(model, beam)
     if data is None:
         dataset = _own_data(path, model, registry)
     else:
@@ -89,7 +95,7 @@ def evaluate(
         }
     )
     say(f"evaluating {len(table):,} samples of {dataset.origin} ({split}) with {model.backend}")
-    found = answer(model, table, batch_size)
+    found = answer(model, table, batch_size, beam)
     for _, why in found.bad[:5]:
         say(f"  skipped: {why}")
     check_readable(len(found.outcome), len(found.bad), max_bad)
@@ -159,7 +165,8 @@ def measure_run(
     seconds: float,
 ) -> dict[str, Any]:
     """The end of a run: measure the kept weights on the validation split, write ``evaluation.json`` and
-    ``report.html``, and note the figures in ``model/model.json``. Every process takes part; one writes.
+    ``report.html``, and note the figures in ``model/model.json``. Every process takes part; one writes. Logits of
+    several windows of one recording are averaged first, so that figures are of recordings.
 
     Args:
         logits: of the kept weights on the validation split, in store order; None: computed here.
@@ -170,10 +177,11 @@ def measure_run(
     """
     store, labels = data.stores["val"], data.labels["val"]
     if logits is None:
-        logits, _ = collect(task, Eval(store, labels, data.pipeline, batch_size=32), runtime)
+        logits, _ = collect(task, Eval(store, labels, data.pipeline, **forward_size(data.pipeline)), runtime)
+    logits, rows = _by_input(task.head.task, logits, data, "val")
     scores = answers_of(task.head.decode(logits.to(runtime.device))).float().cpu().numpy()
     names = data.dataset.labels
-    outcome = _outcome(task.head.task, scores, data, "val")
+    outcome = _outcome(task, scores, data, "val", rows)
     evaluation = kind_of(task.head.task).report(outcome, names)
     metrics = {name: value for name, value in evaluation["metrics"].items() if value is not None}
     if not runtime.is_main:
@@ -190,7 +198,8 @@ def measure_run(
         evaluation=evaluation,
         outcome=outcome,
         inputs=[
-            _title(item, int(row), data.dataset.modality) for item, row in zip(outcome.items, store.kept, strict=True)
+            _title(item, int(row), data.dataset.modality)
+            for item, row in zip(outcome.items, store.kept[rows], strict=True)
         ],
         events=events_of(run.path / "metrics.jsonl"),
         thumbnails=(lambda rows: store.take(np.asarray(rows))) if pictures else None,
@@ -202,17 +211,39 @@ def measure_run(
     return metrics
 
 
-def _outcome(task: str, scores: np.ndarray, data: Prepared, split: str) -> Outcome:
-    """Scores of a whole split, in store order, with what its kind reads them by."""
-    kind, store, table = kind_of(task), data.stores[split], data.tables[split].take(data.stores[split].kept)
-    arrays = store.each(np.arange(len(store))) if kind.needs_arrays else ()
-    labels = table.columns["label"] if kind.token_level else data.labels[split]
+def _by_input(task: str, logits: torch.Tensor, data: Prepared, split: str) -> tuple[torch.Tensor, np.ndarray]:
+    """Logits of a split, in store order, averaged over the samples of each input, and the first sample of each. Where
+    samples have one answer a token, the kind itself puts them together."""
+    store = data.stores[split]
+    column = data.tables[split].columns["owner"]
+    owners = [column[row] for row in store.kept]
+    first = np.unique(owners, return_index=True)[1]
+    if kind_of(task).token_level or len(first) == len(owners):
+        return logits, np.arange(len(owners))
+    return torch.from_numpy(np.stack(average(logits.numpy(), owners))), np.sort(first)
+
+
+def _outcome(task: SupervisedTask, scores: np.ndarray, data: Prepared, split: str, rows: np.ndarray) -> Outcome:
+    """Scores of samples of a split, by ``rows`` of its store, with what their kind reads them by."""
+    kind, store = kind_of(task.head.task), data.stores[split]
+    table, labels = data.tables[split].take(store.kept[rows]), data.labels[split]
+    arrays = store.each(rows) if kind.needs_arrays else ()
+    answers: Entries = scores
+    sound: dict[str, Any] = {}
+    if kind.token_level and isinstance(task.backbone, Frames):
+        frames = task.backbone.frames(torch.from_numpy(np.asarray(store.lengths)[rows])).tolist()
+        answers = [row[:length] for row, length in zip(scores, frames, strict=True)]
+        first = store.first[rows] / cast(Windowed, data.pipeline).rate if isinstance(store, Pieces) else ()
+        sound = {"starts": first, "frame_seconds": task.backbone.frame_seconds}
+    elif kind.token_level:
+        answers = [row[: len(array)] for row, array in zip(scores, arrays, strict=True)]
     return Outcome(
-        scores=[row[: len(array)] for row, array in zip(scores, arrays, strict=True)] if kind.token_level else scores,
+        scores=answers,
         items=table.columns["input"],
         arrays=arrays,
         owner=table.columns["owner"],
-        truth=table.columns.get("truth", labels),
+        truth=table.columns.get("truth", table.columns["label"] if kind.token_level else labels[rows]),
+        **sound,
     )
 
 

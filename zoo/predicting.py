@@ -1,4 +1,5 @@
-"""``zoo predict``: labels and probabilities for files and texts. With an export folder nothing here imports torch."""
+"""``zoo predict``: labels, probabilities and texts for files and texts. With an export folder nothing here imports
+torch."""
 
 from __future__ import annotations
 
@@ -15,13 +16,17 @@ from zoo.data import items
 from zoo.data.dataset import Table
 from zoo.kinds import kind_of
 from zoo.serve_model import OnnxModel
-from zoo.targets import Model, answer, check_readable, open_target
+from zoo.targets import Model, answer, check_beam, check_readable, open_target
 from zoo_registry.errors import DataError, UsageError
 
 # Only what a folder is searched for; a file that is named is always tried.
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .ppm .pgm .jp2 .avif .mpo".split()  # noqa: SIM905
-)
+SUFFIXES = {
+    **items.EXTENSIONS,
+    "image": frozenset(
+        ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .ppm .pgm .jp2 .avif .mpo".split()  # noqa: SIM905
+    ),
+}
+EXAMPLES = {"audio": "clips/*.wav"}
 
 
 @dataclass
@@ -47,27 +52,29 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def find_inputs(inputs: Sequence[str | Path]) -> list[Path]:
+def find_inputs(inputs: Sequence[str | Path], modality: str = "image") -> list[Path]:
     """Files, folders (searched recursively, natural order) and globs as a list of files.
 
     Raises:
-        DataError: a path that does not exist, a glob without matches, or a folder without any image.
+        DataError: a path that does not exist, a glob without matches, or a folder without any file of the modality.
     """
+    wanted, example = SUFFIXES.get(modality, frozenset()), EXAMPLES.get(modality, "photos/*.jpg")
     found: list[Path] = []
     for one in inputs:
         path = Path(one)
         if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = (p for p in path.rglob("*") if p.suffix.lower() in wanted and p.is_file())
             files = sorted((p for p in inside if not p.name.startswith(".")), key=natural_key)
             if not files:
-                raise DataError(f"The folder {path} holds no images.", "Name the files, or another folder.")
+                what = "sounds" if modality == "audio" else f"{modality}s"
+                raise DataError(f"The folder {path} holds no {what}.", "Name the files, or another folder.")
             found += files
         elif path.exists():
             found.append(path)
         else:
             matches = [Path(match) for match in glob.glob(str(one), recursive=True)]
             if not matches:
-                raise DataError(f"{one} does not exist.", "Give files, folders or a pattern such as 'photos/*.jpg'.")
+                raise DataError(f"{one} does not exist.", f"Give files, folders or a pattern such as {example!r}.")
             found += sorted((p for p in matches if p.is_file()), key=natural_key)
     return found
 
@@ -78,27 +85,40 @@ def modality_of(model: Model) -> str:
 
 
 def predict_inputs(
-    model: Model, inputs: Sequence[Any], *, batch_size: int = 32, max_new_tokens: int | None = None
+    model: Model,
+    inputs: Sequence[Any],
+    *,
+    batch_size: int = 32,
+    max_new_tokens: int | None = None,
+    beam: int | None = None,
 ) -> Predictions:
-    """Predict paths, bytes, arrays or text items with an opened model; unreadable ones are counted, said and left out.
+    """Predict paths, bytes, arrays, sounds or text items with an opened model; unreadable ones are counted, said and
+    left out.
 
     Args:
         max_new_tokens: how far a language model goes on.
+        beam: texts that are followed at once where speech is recognised; None: greedy decoding.
+
+    Raises:
+        UsageError: a beam for another task, or for an export.
     """
     result = Predictions()
+    check_beam(model, beam)
     if modality_of(model) == "text":
         names = [text_inputs.shown_input(one) for one in inputs]
         shown = [items.shown(one) for one in inputs]
         if model.task != "generation":
             _say_cut(model, inputs)
     else:
-        names = [str(one) if isinstance(one, str | Path) else f"input {i}" for i, one in enumerate(inputs)]
+        names = [_name(one, i) for i, one in enumerate(inputs)]
         shown = names
     if model.task == "generation":
         answered, predictions, bad = _continue(model, inputs, max_new_tokens)
     else:
-        found = answer(model, Table({"input": list(inputs)}), batch_size)
+        found = answer(model, Table({"input": list(inputs)}), batch_size, beam)
         answered, bad = sorted(set(found.outcome.owner)), found.bad
+        if found.long:
+            _say_long(model, found.long, len(inputs))
         predictions = kind_of(model.task).predictions(found.outcome, model.labels)
     result.bad = [(shown[position], why) for position, why in bad]
     result.rows = [{"input": names[i], **row} for i, row in zip(answered, predictions, strict=True)]
@@ -109,6 +129,22 @@ def predict_inputs(
         if len(result.bad) > 20:
             say(f"  … and {len(result.bad) - 20} more")
     return result
+
+
+def _name(item: Any, number: int) -> str:
+    """What an item of images or sounds is called: its path, with the stretch of it that is meant, else its number."""
+    item = str(item) if isinstance(item, Path) else item
+    return f"input {number}" if items.path_of(item) is None else items.name_of(item, number, "")
+
+
+def _say_long(model: Model, long: int, total: int) -> None:
+    assert model.parts is not None
+    limit = model.parts.window / model.meta["preprocessing"]["rate"]
+    if model.parts.seam is not None:
+        how = "cut in pauses, and the texts of the parts joined"
+    else:
+        how = "heard in windows, whose answers are averaged"
+    say(f"{long:,} of {total:,} recordings are longer than {limit:g} s: they were {how}")
 
 
 def _say_cut(model: Any, inputs: Sequence[Any]) -> None:
@@ -151,19 +187,23 @@ def predict(
     batch_size: int = 32,
     max_bad: float = 0.05,
     max_new_tokens: int | None = None,
+    beam: int | None = None,
 ) -> list[dict[str, Any]]:
     """Predict with a run, a checkpoint or an export.
 
     Args:
         target: run folder, checkpoint folder, ``model/`` folder, or export folder (needs onnxruntime alone).
-        inputs: of an image model files, folders, globs, ``bytes`` and arrays; of a text model texts, pairs, lists of
-            words, questions (``{"question", "context"}``), and files of these as ``Path`` (a str is a text).
+        inputs: of an image model files, folders, globs, ``bytes`` and arrays; of a model of sound the same, parts of
+            files (``{"path", "start", "end"}``) and waveforms (``{"array", "sampling_rate"}``); of a text model texts,
+            pairs, lists of words, questions (``{"question", "context"}``), and files of these as ``Path`` (a str is a
+            text).
         pair: the second text of texts that come alone, or the context of questions.
         column: of tables of texts, where the text is; None: as it is recognised.
         top: keep this many scores, best first; None: all.
         batch_size: inputs at once.
         max_bad: largest share of unreadable inputs that is skipped.
         max_new_tokens: how far a language model goes on; None: 50, or half of what it takes where that is less.
+        beam: texts that are followed at once where a run recognises speech; None: greedy decoding.
 
     Returns:
         ``[{"input", "label", "score", "scores"}]`` in input order. ``scores`` maps labels to probabilities. For
@@ -171,13 +211,14 @@ def predict(
         the others.
 
     Raises:
-        UsageError: no such target, or no inputs. DataError: too many inputs cannot be read.
+        UsageError: no such target, no inputs, or options that do not fit the model.
+        DataError: too many inputs cannot be read.
     """
     if not inputs:
         raise UsageError("Nothing to predict.", "Give files, folders or texts.")
     model = open_target(target)
     found = gather(model, inputs, pair=pair, column=column)
-    result = predict_inputs(model, found, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    result = predict_inputs(model, found, batch_size=batch_size, max_new_tokens=max_new_tokens, beam=beam)
     result.check(max_bad)
     return [{**row, "scores": keep_top(row["scores"], top)} for row in result.rows]
 
@@ -193,5 +234,6 @@ def gather(model: Model, inputs: Sequence[Any], *, pair: str | None = None, colu
         return text_inputs.text_items(inputs, model.task, pair=pair, column=column)
     if pair is not None or column is not None:
         raise UsageError(f"This model takes {modality_of(model)} files.", "Leave --pair and --input-column out.")
-    named = [find_inputs([one]) if isinstance(one, str | Path) else [one] for one in inputs]
+    modality = modality_of(model)
+    named = [find_inputs([one], modality) if isinstance(one, str | Path) else [one] for one in inputs]
     return [one for group in named for one in group]

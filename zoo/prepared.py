@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 import zoo
 from zoo.config import FinetuneConfig, RunConfig
 from zoo.console import say
-from zoo.data.batches import label_array
+from zoo.data.batches import Labels, label_array
+from zoo.data.clips import Crops, Pieces, Windows, no_longer_than
 from zoo.data.dataset import DataSet, Table
+from zoo.data.hearing import quality_notes
 from zoo.data.sources import load_dataset
-from zoo.data.store import Store, build_store
-from zoo.protocols import Cuts, Expands, Pipeline
+from zoo.data.store import Divisible, Rows, Store, build_store
+from zoo.protocols import Cuts, Expands, Pipeline, Windowed
 from zoo.run import Run
 from zoo.targets import each_its_own
 from zoo_registry.errors import DataError, UsageError
 from zoo_registry.registry import Registry
+
+FORWARD_SECONDS = 64
+"""Of sound in one forward pass, padding included: what 32 ordinary clips come to, and memory can take."""
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
@@ -29,9 +36,11 @@ class Prepared:
     Attributes:
         dataset: what was read.
         pipeline: turns its items into tensors.
-        tables: split name -> the pipeline's samples: the data set's rows, or what the pipeline made of them.
+        tables: split name -> the pipeline's samples: the data set's rows, or what the pipeline made of them; windows of
+            long recordings. Column ``owner`` holds the data set's row.
         stores: split name -> decoded items; row i is row ``kept[i]`` of the split's ``tables`` entry.
         labels: split name -> labels of the store's rows.
+        crops: random parts of the recordings of ``train`` and their labels, where some are longer than a window.
     """
 
     dataset: DataSet
@@ -39,6 +48,12 @@ class Prepared:
     tables: dict[str, Table]
     stores: dict[str, Store]
     labels: dict[str, Any]
+    crops: tuple[Crops, Labels] | None = None
+
+    @property
+    def training(self) -> tuple[Rows | Crops, Labels]:
+        """What end-to-end training takes its batches from, and its labels."""
+        return self.crops or (self.stores["train"], self.labels["train"])
 
 
 def parse_bytes(text: str) -> int:
@@ -72,6 +87,7 @@ def read_dataset(config: FinetuneConfig, modality: str, registry: Registry) -> D
         seed=config.seed,
         val_fraction=config.val_fraction,
         allow_sample=config.sample,
+        units=config.units,
     )
 
 
@@ -82,7 +98,10 @@ def prepare(dataset: DataSet, pipeline: Pipeline, config: RunConfig, splits: tup
         DataError: too many unreadable items, or a split with none left.
     """
     limit = parse_bytes(config.cache_limit) if config.cache_limit else None
-    tables, stores, labels = {}, {}, {}
+    tables: dict[str, Table] = {}
+    stores: dict[str, Store] = {}
+    labels: dict[str, Any] = {}
+    crops: tuple[Crops, Labels] | None = None
     for split in splits:
         if split not in dataset.splits:
             known = ", ".join(dataset.splits)
@@ -90,10 +109,50 @@ def prepare(dataset: DataSet, pipeline: Pipeline, config: RunConfig, splits: tup
         rows = dataset.splits[split]
         table = pipeline.rows(rows) if isinstance(pipeline, Expands) else each_its_own(rows)
         store = build_store(table, pipeline, cache_limit=limit, max_bad=config.max_bad, say=say)
-        labels[split] = label_array(dataclasses.replace(dataset, splits={split: table}), split, store.kept)
-        tables[split], stores[split] = table, store
+        for note in quality_notes(store, split) if pipeline.modality == "audio" else ():
+            say(f"  {note}")
+        found = label_array(dataclasses.replace(dataset, splits={split: table}), split, store.kept)
         _say_cut(pipeline, table, store, split)
-    return Prepared(dataset, pipeline, tables, stores, labels)
+        if isinstance(pipeline, Windowed) and (pieces := pieces_of(cast(Divisible, store), pipeline, split)):
+            if split == "train" and pipeline.window:
+                crops = Crops(cast(Divisible, store), pipeline.window), found
+            table = table.take(store.kept[pieces.owner])
+            store, found = pieces, pieces.labels(found)
+        tables[split], stores[split], labels[split] = table, store, found
+    return Prepared(dataset, pipeline, tables, stores, labels, crops)
+
+
+def pieces_of(store: Divisible, pipeline: Windowed, split: str) -> Pieces | None:
+    """What a pipeline makes of recordings that are longer than it takes, which is said; None where none is.
+
+    Raises:
+        DataError: all are longer, and it cuts none.
+    """
+    most = pipeline.window or pipeline.longest
+    long = int((np.asarray(store.lengths) > most).sum()) if most else 0
+    if not long:
+        return None
+    which = f"{long:,} of {len(store):,} recordings are longer than {most / pipeline.rate:g} s"
+    if pipeline.window:
+        windows = Windows(store, pipeline.window)
+        what = "a random part of each is trained on" if split == "train" else f"{len(windows):,} windows cover them all"
+        say(f"  {split}: {which}: {what} (--seconds changes that length)")
+        return windows
+    if long == len(store):
+        raise DataError(
+            f"All {long:,} recordings of the {split} split are longer than {most / pipeline.rate:g} s, and they cannot "
+            "be cut.",
+            "Raise --seconds, or give shorter recordings with labels of their own.",
+        )
+    say(f"  {split}: {which} and left out, because they cannot be cut (--seconds raises the limit)")
+    return no_longer_than(store, pipeline.longest)
+
+
+def forward_size(pipeline: Pipeline) -> dict[str, int]:
+    """Sizes of :class:`zoo.data.batches.Eval` where nothing is trained."""
+    if isinstance(pipeline, Windowed):
+        return {"batch_size": 32, "batch_tokens": FORWARD_SECONDS * pipeline.rate}
+    return {"batch_size": 32}
 
 
 def _say_cut(pipeline: Pipeline, table: Table, store: Store, split: str) -> None:

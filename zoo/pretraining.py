@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,16 @@ from zoo import launch
 from zoo.capabilities import require
 from zoo.config import PretrainConfig, make_config
 from zoo.console import say
-from zoo.data.blocks import blocks, build_stream, documents
-from zoo.data.corpus import Corpus, load_corpus
-from zoo.data.dataset import DataSet
+from zoo.data.batches import Eval
+from zoo.engine.checkpoint import Checkpoints
 from zoo.engine.runtime import Runtime
+from zoo.engine.saving import last_name
 from zoo.kinds import Outcome
 from zoo.launch import RunResult
 from zoo.measure import events_of
-from zoo.prepared import Prepared
-from zoo.protocols import Pipeline, Streams
+from zoo.prepared import FORWARD_SECONDS, Prepared, forward_size
+from zoo.pretraining_data import Learning, decoded, read_unlabelled, training_inputs
+from zoo.protocols import Autoregressive, FitsData, Windowed
 from zoo.report import write_report
 from zoo.run import Run, check_free, open_run, write_json
 from zoo.stages import Context, train_all
@@ -34,29 +34,14 @@ from zoo.trained import pipeline_for, save_trained
 from zoo.weights import LoadedBackbone
 from zoo.weights.resolve import RANDOM
 from zoo_registry.builders import load_builder
-from zoo_registry.errors import DataError, UsageError
+from zoo_registry.errors import UsageError
 from zoo_registry.registry import Entry, Registry
 
 SCHEMA_VERSION = 1
 STEPS = 5_000  # what an epoch count is chosen for, where the data is small
+LARGEST_BATCH = 64
 CPU_MICRO_BATCH = 32
-
-
-@dataclass(frozen=True)
-class Learning:
-    """An objective put together with a backbone.
-
-    Attributes:
-        task: what the engine trains.
-        pipeline: of the model.
-        view: makes the objective's batches out of the pipeline's.
-        packed: whether samples are blocks of one stream.
-    """
-
-    task: Any
-    pipeline: Pipeline
-    view: Pipeline
-    packed: bool
+CODE_SECONDS = 2  # of sound that a CPU's memory takes at once where every sample of it is guessed
 
 
 def pretrain(model: str, data: str, objective: str, *, output: str | Path | None = None, **settings: Any) -> RunResult:
@@ -65,7 +50,8 @@ def pretrain(model: str, data: str, objective: str, *, output: str | Path | None
     Args:
         model: a model name, ``name@tag``, or a run folder to start from. It starts from random numbers unless weights
             are named.
-        data: text files or a folder of them, a table with a text column, ``hf:org/name`` or a registered data-set name.
+        data: files of texts or sound or a folder of them, a table with a column of inputs, ``hf:org/name`` or a
+            registered data-set name. Labels are ignored.
         objective: its name, such as ``"mlm"``.
         output: run folder to make; ``runs/<time>-pretrain-<model>-<data>`` if None.
         settings: fields of :class:`zoo.config.PretrainConfig`.
@@ -90,12 +76,12 @@ def run_pretrain(config: PretrainConfig, *, output: Path | None = None) -> RunRe
     identity = launch.identify(config, registry)
     _check_modality(objective, identity.input.modality, identity.model_id)
     with runtime.main_first():
-        corpus = _corpus(config, registry)
-        loaded = launch.load(config, registry, lambda: corpus.splits["train"])
+        source = read_unlabelled(config, identity.input.modality, registry)
+        loaded = launch.load(config, registry, lambda: training_inputs(source))
     learning = _learning(config, objective, loaded, registry)
     with runtime.main_first():
-        data = _streams(corpus, learning, config, loaded)
-    config = _resolve(config, objective, data, loaded, runtime)
+        data = decoded(source, learning, config, loaded)
+    config = _resolve(config, objective, learning, data, loaded, runtime)
     runtime = Runtime.create(config.precision or "fp32", config.device)
     sizes = {split: len(store) for split, store in data.stores.items()}
     run = launch.create("pretrain", config, data.dataset, sizes, loaded, registry, runtime, output)
@@ -119,12 +105,12 @@ def resume_pretrain(path: str | Path) -> RunResult:
     runtime = Runtime.create(config.precision or "fp32", config.device)
     objective = _objective(config, registry)
     with runtime.main_first():
-        corpus = _corpus(config, registry)
-        loaded = launch.load(config, registry, lambda: corpus.splits["train"], saved=run.path / "model")
-    launch.check_unchanged(run, corpus.fingerprint, loaded)
+        source = read_unlabelled(config, launch.identify(config, registry).input.modality, registry)
+        loaded = launch.load(config, registry, lambda: training_inputs(source), saved=run.path / "model")
+    launch.check_unchanged(run, source.fingerprint, loaded)
     learning = _learning(config, objective, loaded, registry)
     with runtime.main_first():
-        data = _streams(corpus, learning, config, loaded)
+        data = decoded(source, learning, config, loaded)
     say(f"run: {run.path} (resumed)")
     return _train(run, config, objective, data, loaded, learning, runtime, resume=True)
 
@@ -149,18 +135,6 @@ def _check_modality(objective: Entry, modality: str, model_id: str) -> None:
         )
 
 
-def _corpus(config: PretrainConfig, registry: Registry) -> Corpus:
-    columns = {"input": config.input_column, "split": config.split_column}
-    return load_corpus(
-        config.data,
-        registry=registry,
-        seed=config.seed,
-        val_fraction=config.val_fraction,
-        columns={role: name for role, name in columns.items() if name},
-        allow_sample=config.sample,
-    )
-
-
 def _learning(config: PretrainConfig, objective: Entry, loaded: LoadedBackbone, registry: Registry) -> Learning:
     spec = objective.spec
     require(loaded.backbone, spec.needs, f"The objective {spec.name}")
@@ -171,55 +145,21 @@ def _learning(config: PretrainConfig, objective: Entry, loaded: LoadedBackbone, 
     return Learning(task, pipeline, view, spec.packed)
 
 
-def _streams(corpus: Corpus, learning: Learning, config: PretrainConfig, loaded: LoadedBackbone) -> Prepared:
-    """Token ids of every split, made once, in memory maps that may be larger than memory."""
-    pipeline: Any = learning.pipeline
-    if not isinstance(learning.pipeline, Streams):
-        raise UsageError(
-            f"Pretraining on texts needs a pipeline of tokens, which {loaded.model_id} has not.", "Choose a text model."
-        )
-    length = loaded.input.size[0]
-    stores: dict[str, Any] = {}
-    for split in ("train", "val"):
-        folder = build_stream(
-            corpus.splits[split],
-            lambda texts: pipeline.pieces(texts, packed=learning.packed),
-            key=f"{corpus.fingerprint}/{split}/{config.seed}/{config.val_fraction}/{pipeline.key}/{learning.packed}",
-            say=say,
-        )
-        stores[split] = blocks(folder, length) if learning.packed else documents(folder)
-        if not len(stores[split]):
-            what = f"{length} tokens in a row" if learning.packed else "two tokens in a text"
-            raise DataError(
-                f"The {split} split of {corpus.name} has not even {what}.", "Give more text, or a shorter --max-length."
-            )
-        kind = f"blocks of {length} tokens" if learning.packed else f"texts of at most {length} tokens"
-        say(f"  {split}: {len(stores[split]):,} {kind}")
-        for note in corpus.splits[split].notes():
-            say(f"  {split}: {note}")
-    dataset = DataSet(
-        name=corpus.name,
-        origin=corpus.origin,
-        modality="text",
-        task="pretraining",
-        splits={},
-        labels=(),
-        fingerprint=corpus.fingerprint,
-        notes=tuple(corpus.notes),
-        sample=corpus.sample,
-        path=corpus.path,
-    )
-    labels = {split: np.zeros(len(store), dtype=np.int64) for split, store in stores.items()}
-    return Prepared(dataset, learning.view, {}, stores, labels)
-
-
 def _resolve(
-    config: PretrainConfig, objective: Entry, data: Prepared, loaded: LoadedBackbone, runtime: Runtime
+    config: PretrainConfig,
+    objective: Entry,
+    learning: Learning,
+    data: Prepared,
+    loaded: LoadedBackbone,
+    runtime: Runtime,
 ) -> PretrainConfig:
     """Every choice left open, made from the facts of this run, said, and enough to repeat it."""
-    samples = len(data.stores["train"])
+    samples = len(data.training[0])
     random = loaded.weights_id == RANDOM
-    batch = config.batch_size or min(64, max(8, 2 ** int(np.log2(max(samples / 50, 1)))))
+    on_cpu, whole = runtime.device.type == "cpu", learning.task.batch_coupled
+    fits = _at_once(data, loaded) if on_cpu else LARGEST_BATCH
+    most = min(LARGEST_BATCH, fits if whole else 4 * fits)  # a batch that is never split has to fit
+    batch = config.batch_size or min(most, max(8, 2 ** int(np.log2(max(samples / 50, 1)))))
     epochs = config.epochs or float(max(1, min(40, round(STEPS / max(1, samples // batch)))))
     values: dict[str, Any] = {
         "model": loaded.model_id,
@@ -233,14 +173,32 @@ def _resolve(
         "layer_decay": config.layer_decay or 1.0,
         "batchnorm": config.batchnorm or "train",
         "options": {**objective.spec.options, **config.options},
+        **launch.pinned_input(loaded),
     }
-    if runtime.device.type == "cpu":
-        values["micro_batch"] = config.micro_batch or min(CPU_MICRO_BATCH, batch)
+    if on_cpu and not whole:
+        values["micro_batch"] = config.micro_batch or min(fits, batch)
     config = make_config(PretrainConfig, {**config.model_dump(), **values})
     settings = "".join(f", {name} {value}" for name, value in config.options.items())
     say(f"objective: {objective.spec.name}{settings}, on {config.device} in {config.precision}")
-    say(f"main: {epochs:g} epochs, batch {batch}, learning rate {config.lr:g}")
+    sizes = f"batches of {config.batch_seconds:g} s" if config.batch_seconds else f"batch {batch}"
+    say(f"main: {epochs:g} epochs, {sizes}, learning rate {config.lr:g}")
     return config
+
+
+def _at_once(data: Prepared, loaded: LoadedBackbone) -> int:
+    """How many samples a CPU's memory takes at once."""
+    store, pipeline = data.training[0], data.pipeline
+    if not isinstance(pipeline, Windowed) or store.lengths is None:
+        return CPU_MICRO_BATCH
+    seconds = CODE_SECONDS if isinstance(loaded.backbone, Autoregressive) else FORWARD_SECONDS
+    return max(1, min(CPU_MICRO_BATCH, int(seconds * pipeline.rate / store.lengths.max())))
+
+
+def _fit_data(task: Any, data: Prepared, runtime: Runtime) -> None:
+    """Let the task look at the training split first: every process goes through all of it, and finds the same."""
+    task.to(runtime.device).eval()
+    batches = Eval(data.stores["train"], data.labels["train"], data.pipeline, **forward_size(data.pipeline))
+    task.fit_data(batches.transform(runtime.to_device(batch)) for batch in batches.stream())
 
 
 def _train(
@@ -262,6 +220,9 @@ def _train(
     resolved = config.model_dump()
     stage = Train(**{name: resolved[name] for name in ("epochs", "batch_size", "lr", "layer_decay", "batchnorm")})
     with launch.status_kept(run, runtime):
+        begun = resume and Checkpoints(run.path / "checkpoints").has(last_name(stage.name))
+        if isinstance(task, FitsData) and not begun:
+            _fit_data(task, data, runtime)
         result = train_all(stage, Context(run, config, task, data, runtime, resume))
     if runtime.is_main:
         save_trained(run.path / "model", {"backbone": task.backbone.module}, {**meta, "metrics": result.metrics})

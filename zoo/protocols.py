@@ -98,6 +98,42 @@ class CausalModel(LanguageModel, Protocol):
     causal: bool
 
 
+@runtime_checkable
+class Frames(Protocol):
+    """A backbone of sound whose tokens are frames, evenly spaced in time."""
+
+    frame_seconds: float
+    """From the start of one frame to that of the next."""
+
+    def frames(self, length: Tensor) -> Tensor:
+        """(B,) int64 samples -> (B,) int64 real frames, at least 1: the trues in each row of ``Features.mask``."""
+        ...
+
+
+@runtime_checkable
+class Maskable(Protocol):
+    """A backbone in two parts, between which an objective can hide frames: local features, then a context network. Its
+    forward is ``contextualise(*embed(batch))``."""
+
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The input of the context network (B, N, D) and its mask (B, N) bool, True where a frame is real."""
+        ...
+
+    def contextualise(self, features: Tensor, mask: Tensor, layers: bool = False) -> Features:
+        """(B, N, D) and (B, N) bool -> Features; ``layers`` asks for the output of every layer."""
+        ...
+
+
+@runtime_checkable
+class Autoregressive(Protocol):
+    """A backbone that guesses a recording sample by sample, from what is before each."""
+
+    def forward_codes(self, codes: Tensor) -> Tensor:
+        """codes (B, T) int64 of mu-law companding, 0 to 255 -> logits (B, T, 256): those at ``t`` are of the code at
+        ``t + 1``, and follow from ``codes[:, : t + 1]`` alone."""
+        ...
+
+
 class Metrics(Protocol):
     """Streaming metrics of one evaluation. ``update`` takes the head's logits and the batch; ``compute`` returns plain
     floats, synchronised over processes where torch.distributed runs."""
@@ -153,6 +189,14 @@ class Keeps(Protocol):
         ...
 
 
+@runtime_checkable
+class Timed(Protocol):
+    """A head whose labels stand at points in time, on a backbone that is :class:`Frames`."""
+
+    frame_seconds: float
+    """The backbone's; set when the two are put together."""
+
+
 class Task(Protocol):
     """The one ``nn.Module`` the engine trains.
 
@@ -185,6 +229,21 @@ class Task(Protocol):
 
     def example_inputs(self, batch_size: int = 2) -> dict[str, Tensor]:
         """Named inputs for :meth:`export_module`, in call order, first dimension = batch."""
+        ...
+
+
+@runtime_checkable
+class FitsData(Protocol):
+    """A pretraining task that looks at the training data before it starts (the clusters that HuBERT guesses)."""
+
+    def fit_data(self, batches: Iterable[Batch]) -> None:
+        """Called once before training, with the training split's batches in evaluation form and a fixed order, on the
+        device that trains. What comes of it is a function of these batches and lives in buffers, so that checkpoints
+        hold it and a resumed run goes on with the same.
+
+        Raises:
+            zoo_registry.errors.DataError: there is too little data to find anything in.
+        """
         ...
 
 
@@ -267,6 +326,22 @@ class Cuts(Protocol):
     def count_cut(self, items: Iterable[Any]) -> int:
         """How many of the items lose tokens; only those of ``max_length`` can be among them."""
         ...
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """A pipeline of sound, of whose recordings a network hears no more than a window at once: a random one in training,
+    all of them elsewhere (:mod:`zoo.data.clips`). Either ``window`` or ``longest`` is 0, or both.
+
+    Attributes:
+        rate: samples a second.
+        window: samples; 0: whole recordings.
+        longest: samples of the longest recording that is trained on; 0: any.
+    """
+
+    rate: int
+    window: int
+    longest: int
 
 
 @runtime_checkable

@@ -127,7 +127,13 @@ def _facts(dataset: DataSet, loaded: LoadedBackbone, task: SupervisedTask) -> Fa
         probe=_probeable(task),
         modality=dataset.modality,
         dim=loaded.backbone.dim,
+        foreign=_usual_strategy(loaded) == "full",
     )
+
+
+def _usual_strategy(loaded: LoadedBackbone) -> str:
+    """How the model is finetuned where nobody says. Weights of a run were made for the inputs they are given."""
+    return "" if loaded.source.startswith("run ") else loaded.backbone.spec.strategy
 
 
 def _probeable(task: SupervisedTask) -> bool:
@@ -141,11 +147,14 @@ def _resolve(
 ) -> FinetuneConfig:
     """Every choice left open, made from the facts of this run, said, and enough to repeat it."""
     facts = _facts(dataset, loaded, task)
-    strategy = choose(config.strategy, pretrained=facts.pretrained, probe=facts.probe)
+    usual = _usual_strategy(loaded)
+    strategy = choose(config.strategy, pretrained=facts.pretrained, probe=facts.probe, usual=usual)
     precision = config.precision or runtime.best_precision()
     say(f"strategy: {strategy} on {runtime.device.type} in {precision}")
     if config.strategy is None and not facts.pretrained:
         say("strategy: random weights leave nothing for lp-ft to keep, so everything is trained from the start")
+    elif config.strategy is None and facts.foreign and facts.probe:
+        say("strategy: the pretrained weights were made for other inputs, so everything is trained from the start")
     values: dict[str, Any] = {
         "model": loaded.model_id,
         "weights": launch.pinned_weights(config, loaded),
@@ -155,6 +164,7 @@ def _resolve(
         "task": dataset.task,
         "device": runtime.device.type,
         "precision": precision,
+        **launch.pinned_input(loaded),
     }
     stages = STRATEGIES[strategy](config, facts)
     for stage in stages:
@@ -175,6 +185,8 @@ def _resolve(
 
 
 def _batch_text(config: FinetuneConfig, stage: Train) -> str:
+    if config.batch_seconds:
+        return f"batches of {config.batch_seconds:g} s"
     return f"batches of {config.batch_tokens:,} tokens" if config.batch_tokens else f"batch {stage.batch_size}"
 
 
@@ -236,7 +248,7 @@ def _task(
                 f"Leave --head out, or force the task with --task {entry.spec.task}.",
             )
     elif fitting:
-        entry = fitting[0]
+        entry = _usual_head(fitting)
     else:
         raise UnknownName(f"No installed plugin has a head for {dataset.task}.", "See: zoo plugins")
     torch.manual_seed(config.seed)
@@ -251,9 +263,18 @@ def _task(
     if dataset.task == "embedding" and isinstance(dataset.splits["train"].columns["label"][0], float):
         scores = dataset.splits["train"].columns["label"]
         options |= {"lo": min(scores), "hi": max(scores)}
+    if dataset.task == "speaker-verification":
+        options["known"] = 1 + max(dataset.splits["train"].columns["label"])
     head = build_head(entry.id, loaded.backbone.dim, dataset.labels, registry, **options)
     require(loaded.backbone, getattr(head, "needs", ()), f"The head {entry.id}")
     return SupervisedTask(loaded.backbone, head), entry
+
+
+def _usual_head(fitting: list[Entry]) -> Entry:
+    """Of the first provider's heads the one on pooled features, where it has one: every backbone gives those, and they
+    can be computed once."""
+    own = [entry for entry in fitting if entry.plugin.distribution == fitting[0].plugin.distribution]
+    return next((entry for entry in own if entry.spec.uses == ("pooled",)), own[0])
 
 
 def _summary(run: Run, dataset: DataSet, metrics: dict[str, Any]) -> None:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.data.dataset import Table
-from zoo.kinds import Entries, Outcome, kind_of
+from zoo.kinds import Entries, Outcome, kind_of, model_facts
 from zoo_registry.errors import DataError, MissingDependency, UsageError, ZooError
 
 if TYPE_CHECKING:
+    from zoo.serve_audio import AudioInput, Parts
     from zoo.serve_text import TextInput
     from zoo.texts import TextTokenizer
 
@@ -84,6 +85,7 @@ class OnnxModel:
         labels: class names in id order; empty where labels are no classes.
         meta: ``model.json``.
         texts: how texts are read; None for other inputs.
+        sounds: how sounds are read; None for other inputs.
 
     Raises:
         UsageError: not an export, or one of another schema.
@@ -103,7 +105,9 @@ class OnnxModel:
         self.session = open_session(self.path / MODEL_FILE, threads=threads, providers=providers)
         self._inputs = tuple(one.name for one in self.session.get_inputs())
         self._token_level = kind_of(self.task).token_level
-        self.texts = self._read_texts() if self.meta["preprocessing"].get("kind") == "text" else None
+        kind = self.meta["preprocessing"].get("kind")
+        self.texts = self._read_texts() if kind == "text" else None
+        self.sounds = self._read_sounds() if kind == "audio" else None
 
     def _verify(self) -> None:
         for name, expected in self.meta["sha256"].items():
@@ -129,18 +133,26 @@ class OnnxModel:
             ) from None
         return TextInput(self.path, self.meta, self._inputs)
 
+    def _read_sounds(self) -> AudioInput:
+        from zoo.serve_audio import AudioInput
+
+        return AudioInput(self.meta, self._call)
+
     def decode(self, item: Any) -> np.ndarray:
         """One raw item as the graph's input: the path or the bytes of an image as float32 (C, H, W), or with the
-        preprocessing in the graph uint8 (H, W, 3) of any size; a text as int32 (n, 3) (:mod:`zoo.texts`). An array is
-        passed through.
+        preprocessing in the graph uint8 (H, W, 3) of any size; a text as int32 (n, 3) (:mod:`zoo.texts`); a sound as
+        int16 (n,) (:mod:`zoo.sounds`). An array is passed through.
 
         Raises:
             DataError: the item is missing or cannot be decoded.
+            MissingDependency: the package that reads such files is not installed.
         """
         if isinstance(item, np.ndarray):
             return item
         if self.texts is not None:
             return self.texts.decode(item)
+        if self.sounds is not None:
+            return self.sounds.decode(item)
         kind = self.meta["preprocessing"].get("kind")
         if kind != "image":
             raise DataError(f"This export takes {kind} input.", "Pass arrays, or predict with the run folder.")
@@ -154,8 +166,8 @@ class OnnxModel:
 
     def run(self, arrays: Sequence[np.ndarray]) -> tuple[Entries, Entries]:
         """Decoded items to (logits, scores), one entry each: probabilities (C,), or a value for regression; one row a
-        token where the task answers so. Images that are neighbours of one shape go through as one batch, texts with
-        those of like length."""
+        token or frame where the task answers so. Images that are neighbours of one shape go through as one batch, texts
+        and sounds with those of like length."""
         if self.task == "generation":
             raise UsageError(
                 "An export of a language model tells the next token alone, so it cannot be measured on whole texts.",
@@ -164,6 +176,8 @@ class OnnxModel:
         if self.texts is not None:
             outputs = self.texts.run(self._call, arrays, token_level=self._token_level)
             return outputs[0], outputs[-1]
+        if self.sounds is not None:
+            return self.sounds.run(arrays)
         logits, scores = [], []
         for _, group in groupby(arrays, key=lambda array: array.shape):
             one = self._call({self._inputs[0]: np.stack(list(group))})
@@ -173,6 +187,8 @@ class OnnxModel:
 
     def feed(self, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Decoded items as one batch of the graph's inputs."""
+        if self.sounds is not None:
+            return self.sounds.feed(arrays)
         return self.texts.feed(arrays) if self.texts is not None else {self._inputs[0]: np.stack(list(arrays))}
 
     def next_logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -197,6 +213,11 @@ class OnnxModel:
         return found
 
     @property
+    def parts(self) -> Parts | None:
+        """How recordings go through the graph; None where it takes no sound."""
+        return self.sounds.parts if self.sounds is not None else None
+
+    @property
     def tokens(self) -> TextTokenizer:
         """The tokenizer of a text model."""
         assert self.texts is not None
@@ -213,12 +234,13 @@ class OnnxModel:
         return Table({**table.columns, "owner": list(range(len(table)))})
 
     def predict(self, items: Sequence[Any]) -> list[dict[str, Any]]:
-        """Paths, bytes, arrays or texts to ``[{"label", "score", "scores"}]`` (see :mod:`zoo.kinds`)."""
+        """Paths, bytes, arrays, texts or sounds to ``[{"label", "score", "scores"}]`` (see :mod:`zoo.kinds`)."""
         if not items:
             return []
         rows = self.rows(Table({"input": list(items)}))
         arrays = [self.decode(item) for item in rows.columns["input"]]
-        outcome = Outcome(self.run(arrays)[1], rows.columns["input"], arrays, rows.columns["owner"])
+        facts = model_facts(self.meta, self.parts.hop if self.parts else 0)
+        outcome = Outcome(self.run(arrays)[1], rows.columns["input"], arrays, rows.columns["owner"], **facts)
         return kind_of(self.task).predictions(outcome, self.labels)
 
 

@@ -23,6 +23,7 @@ from zoo.engine.optim import layerwise_groups
 from zoo.engine.runtime import Runtime
 from zoo.features import ArrayStore, FeaturePipeline, compute_features, state_hash
 from zoo.headgrid import HeadGrid
+from zoo.launch import batch_tokens
 from zoo.prepared import Prepared
 from zoo.protocols import Batch, Draws, ParamGroup, Pipeline
 from zoo.run import Run
@@ -146,12 +147,14 @@ def train_all(stage: Train, context: Context, head_ready: bool = False) -> FitRe
     """
     config, task, data = context.config, context.task, context.data
     pipeline = data.pipeline if config.augment else Unvaried(data.pipeline)
+    tokens = batch_tokens(config, data.pipeline)
+    store, labels = data.training
     train = TrainBatches(
-        data.stores["train"],
-        data.labels["train"],
+        store,
+        labels,
         pipeline,
         batch_size=stage.batch_size,
-        batch_tokens=config.batch_tokens,
+        batch_tokens=tokens,
         seed=config.seed,
         mix=_mix(context),
     )
@@ -160,7 +163,7 @@ def train_all(stage: Train, context: Context, head_ready: bool = False) -> FitRe
         data.labels["val"],
         data.pipeline,
         batch_size=stage.batch_size,
-        batch_tokens=config.batch_tokens,
+        batch_tokens=tokens,
     )
     engine = EngineConfig(
         steps=_steps(stage.epochs, train.steps_per_epoch),

@@ -32,6 +32,7 @@ class Facts:
         probe: whether heads can be trained on cached features.
         modality: of the inputs.
         dim: embedding width.
+        foreign: whether the pretrained weights were made for other inputs (pictures, and these are spectrograms).
     """
 
     samples: int
@@ -40,6 +41,7 @@ class Facts:
     probe: bool = True
     modality: str = "image"
     dim: int = 0
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,12 @@ def _train(config: FinetuneConfig, facts: Facts, *, epochs: float, lr: float, bo
     layer_decay = bottom ** (1 / max(1, facts.groups - 1))
     return Train(
         epochs=config.epochs or epochs,
-        batch_size=config.batch_size or default_batch_size(facts.samples, 32 if facts.modality == "text" else 64),
+        batch_size=config.batch_size or default_batch_size(facts.samples, 64 if facts.modality == "image" else 32),
         lr=config.lr or lr,
         layer_decay=config.layer_decay or round(layer_decay, 4),
         # Statistics of a pretrained network are better than what a few small batches can estimate; a random network
-        # has none to keep.
-        batchnorm=config.batchnorm or ("frozen" if facts.pretrained else "train"),
+        # has none to keep, and one made for other inputs has those of others.
+        batchnorm=config.batchnorm or ("frozen" if facts.pretrained and not facts.foreign else "train"),
     )
 
 
@@ -107,6 +109,11 @@ def head(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
 
 def full(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
     """Everything is trained from the start."""
+    if facts.pretrained and facts.modality == "audio":
+        # A network that has never heard anything learns from its head on, and takes longer.
+        lr, passes = (1e-3, 25_000) if facts.foreign else (1e-4, 20_000)
+        epochs = max(3.0, min(30.0, passes / facts.samples))
+        return (_train(config, facts, epochs=round(epochs), lr=lr, bottom=0.3),)
     if facts.pretrained:
         epochs = max(3.0, min(20.0, 20_000 / facts.samples))
         lr = text_lr(facts, 0.1) if facts.modality == "text" else 3e-4
@@ -131,16 +138,16 @@ STRATEGIES: dict[str, Callable[[FinetuneConfig, Facts], tuple[Stage, ...]]] = {
 }
 
 
-def choose(name: str | None, *, pretrained: bool, probe: bool = True) -> str:
-    """The strategy to use: the asked-for one, else ``lp-ft``, or ``full`` where there is nothing pretrained to keep or
-    the head cannot be trained on its own.
+def choose(name: str | None, *, pretrained: bool, probe: bool = True, usual: str = "") -> str:
+    """The strategy to use: the asked-for one, else the model's ``usual`` one or ``lp-ft``, or ``full`` where there is
+    nothing pretrained to keep or the head cannot be trained on its own.
 
     Raises:
         UnknownName: with the nearest name.
         UsageError: the asked-for strategy trains the head on its own.
     """
     if name is None:
-        return "lp-ft" if pretrained and probe else "full"
+        return (usual or "lp-ft") if pretrained and probe else "full"
     if name not in STRATEGIES:
         near = difflib.get_close_matches(name, STRATEGIES, n=1)
         raise UnknownName(

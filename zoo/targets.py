@@ -7,14 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from zoo.data.dataset import Table
-from zoo.kinds import Entries, Outcome, kind_of
+from zoo.kinds import Entries, Outcome, kind_of, model_facts
 from zoo.serve_model import META_FILE, MODEL_FILE, OnnxModel, is_export
 from zoo_registry.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from zoo.serve_audio import Parts
 
 T = TypeVar("T")
 
@@ -26,6 +29,11 @@ class Model(Protocol):
     task: str
     labels: tuple[str, ...]
     meta: dict[str, Any]
+
+    @property
+    def parts(self) -> Parts | None:
+        """How recordings go through the model; None where it takes no sound."""
+        ...
 
     def rows(self, table: Table) -> Table:
         """The model's samples of a table of raw inputs (see :class:`zoo.protocols.Expands`)."""
@@ -46,40 +54,70 @@ class Answers:
         logits: one entry for each sample that could be read.
         outcome: the same samples' scores, with items, owners and truth.
         bad: (owner, why) of those that could not.
+        long: how many recordings were longer than the model hears at once.
     """
 
     logits: list[np.ndarray]
     outcome: Outcome
     bad: list[tuple[int, str]]
+    long: int = 0
 
 
-def answer(model: Model, table: Table, batch_size: int) -> Answers:
-    """Run every input of a table, with its labels where it has some, through a model; unreadable ones are set aside."""
+def answer(model: Model, table: Table, batch_size: int, beam: int | None = None) -> Answers:
+    """Run every input of a table, with its labels where it has some, through a model; unreadable ones are set aside.
+
+    Args:
+        beam: texts that are followed at once where speech is recognised; None: greedy decoding.
+
+    Raises:
+        UsageError: as :func:`check_beam`.
+    """
+    check_beam(model, beam)
     rows = model.rows(table)
     items, owners = rows.columns["input"], rows.columns["owner"]
     truth = rows.columns.get("truth") or rows.columns.get("label")
     keep_arrays = kind_of(model.task).needs_arrays
     logits: list[np.ndarray] = []
-    scores: list[np.ndarray] = []
+    scores: list[Any] = []
     arrays: list[np.ndarray] = []
     kept: list[int] = []
     bad: list[tuple[int, str]] = []
+    long = 0
     for good, failed in decode_all(model, items, batch_size):
         bad += [(owners[position], why) for position, why in failed]
         if good:
-            one = model.run([array for _, array in good])
+            given = [array for _, array in good]
+            long += model.parts.count_long(given) if model.parts else 0
+            one = model.run(given)
             logits += list(one[0])
             scores += list(one[1])
             kept += [position for position, _ in good]
-            arrays += [array for _, array in good] if keep_arrays else []
+            arrays += given if keep_arrays else []
+    if beam is not None:
+        from zoo.beam import beam_texts
+
+        scores = beam_texts(logits, model.labels, beam)
     outcome = Outcome(
         scores=scores,
         items=[items[position] for position in kept],
         arrays=arrays,
         owner=[owners[position] for position in kept],
         truth=[truth[position] for position in kept] if truth else (),
+        **model_facts(model.meta, model.parts.hop if model.parts else 0),
     )
-    return Answers(logits, outcome, bad)
+    return Answers(logits, outcome, bad, long)
+
+
+def check_beam(model: Model, beam: int | None) -> None:
+    """Raise UsageError where a beam is asked for and there is no beam search."""
+    if beam is None:
+        return
+    if model.task != "transcription":
+        raise UsageError(f"This model does {model.task}, which has no beam search.", "Leave --beam out.")
+    if model.backend != "torch":
+        raise UsageError(
+            "An export decodes greedily, with numpy alone.", "Leave --beam out, or give the run that was exported."
+        )
 
 
 def each_its_own(table: Table) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from zoo.protocols import Backbone, Batch, Features, Head, Keeps, LayerGroups, Metrics
+from zoo.protocols import Backbone, Batch, Features, Frames, Head, Keeps, LayerGroups, Metrics, Timed
 
 
 class SupervisedTask(nn.Module):
@@ -23,6 +23,8 @@ class SupervisedTask(nn.Module):
         self.head = head
         if "lm" in head.uses and (train := getattr(backbone, "train_output_layer", None)):
             train()  # an output layer that is not tied learns only where its logits are used
+        if isinstance(head, Timed) and isinstance(backbone, Frames):
+            head.frame_seconds = backbone.frame_seconds
         self.monitor = head.monitor
         self.batch_coupled = getattr(head, "batch_coupled", False)
 

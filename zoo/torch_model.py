@@ -12,7 +12,8 @@ import torch
 from zoo.data.dataset import Table
 from zoo.kinds import Entries, kind_of
 from zoo.padding import pad
-from zoo.protocols import RAGGED, Batch, Expands, Keeps
+from zoo.protocols import RAGGED, Batch, Expands, Frames, Keeps
+from zoo.serve_audio import Parts, parts_for
 from zoo.targets import each_its_own
 from zoo.trained import load_trained
 from zoo_registry.registry import Registry
@@ -44,6 +45,7 @@ class TorchModel:
         self.pipeline = self.trained.pipeline
         self.device = torch.device(device or _best_device())
         self.module = self.trained.task.to(self.device).eval()
+        self.parts: Parts | None = self._parts() if self.pipeline.modality == "audio" else None
 
     def rows(self, table: Table) -> Table:
         """The pipeline's samples of raw inputs."""
@@ -60,7 +62,9 @@ class TorchModel:
     @torch.inference_mode()
     def run(self, arrays: Sequence[np.ndarray] | np.ndarray) -> tuple[Entries, Entries]:
         """Decoded arrays to (logits, scores), one entry each, in float32; cut to the sample's length where the task has
-        one answer a token."""
+        one answer a token. Of sounds each is heard in parts where it is long (:class:`zoo.serve_audio.Parts`)."""
+        if self.parts is not None:
+            return self._hear(self.parts, list(arrays))
         batch = self.pipeline.prepare(self.batch(arrays))
         logits = self.module.head(self.module.backbone(batch, self.module.head.uses))
         scores = answers_of(self.module.head.decode(logits, batch))
@@ -72,6 +76,27 @@ class TorchModel:
         lengths = [len(array) for array in arrays]
         one, other = ([row[:length] for row, length in zip(part, lengths, strict=True)] for part in found)
         return one, other
+
+    def _parts(self) -> Parts:
+        backbone = self.module.backbone
+        return parts_for(self.meta, backbone.frame_seconds if isinstance(backbone, Frames) else 0.0)
+
+    def _hear(self, parts: Parts, arrays: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        def decode(logits: np.ndarray) -> np.ndarray:
+            whole = torch.from_numpy(np.asarray(logits))[None].to(self.device)
+            return answers_of(self.module.head.decode(whole))[0].float().cpu().numpy()
+
+        def forward(some: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+            batch = self.pipeline.prepare(self.batch(some))
+            logits = self.module.head(self.module.backbone(batch, self.module.head.uses))
+            both = (logits, answers_of(self.module.head.decode(logits, batch)))
+            found = [list(one.float().cpu().numpy()) for one in both]
+            if not parts.hop:
+                return found
+            counts = self.module.backbone.frames(batch["length"]).tolist()  # type: ignore[attr-defined]
+            return [[row[:count] for row, count in zip(rows, counts, strict=True)] for rows in found]
+
+        return parts.run(arrays, forward, decode)
 
     @torch.inference_mode()
     def next_logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -7,9 +7,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from zoo.objectives import COUNT, LOSS, token_scores
 from zoo.protocols import Batch, Features, Metrics
 from zoo_registry.errors import PluginError
-from zoo_text.objectives.scores import COUNT, LOSS, TokenMetrics, token_scores
+from zoo_text.objectives.scores import TokenMetrics
 
 
 class GenerationHead(nn.Module):

@@ -123,12 +123,13 @@ def _any_model() -> ModelSpec:
         layouts=LAYOUTS,
         default_weights="main",
         prefix="hf:",
+        derive="zoo_text.hub_models:derive",
         summary="Any encoder or causal language model of transformers: hf:ORG/NAME[@REVISION] or hf:./FOLDER.",
     )
 
 
 def _any_weights() -> WeightsSpec:
-    """The pattern for all of them; the registry fills in model, tag and place."""
+    """The pattern for all of them; :mod:`zoo_text.hub_models` fills in model, tag and place."""
     return WeightsSpec(
         model="hf", tag="main", sources=("hub:org/name",), companions=(*COMPANIONS, "1_Pooling/config.json?")
     )

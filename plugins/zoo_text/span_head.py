@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.counts import Counts
 from zoo.kinds.spans import LONGEST
 from zoo.protocols import Batch, Features, Metrics
-from zoo_text.counts import Counts
 from zoo_text.token_head import INIT_STD, tokens_of
 
 

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.counts import Counts
 from zoo.entities import count, scheme_of
 from zoo.protocols import IGNORE, Batch, Features, Metrics
 from zoo_registry.errors import DataError, PluginError
-from zoo_text.counts import Counts
 
 INIT_STD = 0.01
 

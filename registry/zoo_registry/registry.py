@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,7 +15,7 @@ from typing import Any, NamedTuple
 import pluggy
 
 from zoo_registry import hooks
-from zoo_registry.builders import DISTRIBUTION
+from zoo_registry.builders import DISTRIBUTION, load_builder
 from zoo_registry.errors import AmbiguousName, MissingDependency, PluginError, UnknownName, ZooError
 from zoo_registry.loader import Candidate, Loaded, PluginRecord, describe, discover, load_plugins
 from zoo_registry.names import did_you_mean, near, parse
@@ -127,16 +125,17 @@ class Registry:
         return self._find(ObjectiveSpec, "objective", name)
 
     def heads_for(self, task: str, modality: str) -> list[Entry]:
-        """The heads that serve a task on a modality, built-in ones first."""
-        return [
+        """The heads that serve a task on a modality, built-in ones first, and of those the ones for any modality."""
+        fitting = [
             entry
             for entry in self.heads()
             if entry.spec.task == task and ({"any", modality} & set(entry.spec.modalities))
         ]
+        return sorted(fitting, key=lambda entry: (not _is_builtin(entry), "any" not in entry.spec.modalities))
 
     def model(self, name: str) -> ResolvedModel:
-        """What ``name`` means: ``resnet50``, ``vision/resnet50``, ``resnet50@a1_in1k``, an alias, or a place in a
-        collection (``hf:org/name@revision``, ``hf:./folder``).
+        """What ``name`` means: ``resnet50``, ``vision/resnet50``, ``resnet50@a1_in1k``, an alias, or a name with a
+        prefix that a plugin makes models of (``hf:org/name@revision``, ``spectrogram/resnet50``).
 
         Raises:
             UnknownName: nothing provides the model or the tag; near matches or the tags are named.
@@ -156,7 +155,7 @@ class Registry:
             return None
 
     def _provided_model(self, name: str) -> ResolvedModel:
-        if found := self._placed_model(name.strip()):
+        if found := self._derived_model(name.strip()):
             return found
         wanted = parse(name)
         if wanted.namespace:
@@ -172,28 +171,18 @@ class Registry:
         tag = wanted.tag or alias.tag or alias.entry.spec.default_weights
         return self._resolved(alias.entry, tag, self._alias_note(wanted.bare, alias))
 
-    def _placed_model(self, name: str) -> ResolvedModel | None:
-        """A model of a collection that is too large to list: the plugin's record for all of them, made out to one."""
+    def _derived_model(self, name: str) -> ResolvedModel | None:
+        """A model out of too many to list: the plugin's record for all of them, made out to one."""
         for entry in self._prefixes:
             bare = name.removeprefix(f"{entry.namespace}/")
-            prefix = entry.spec.prefix
-            if not bare.startswith(prefix):
+            if not bare.startswith(entry.spec.prefix):
                 continue
-            place, _, tag = bare.removeprefix(prefix).partition("@")
-            local = place.startswith((".", "/", "~"))
-            if local:
-                place = os.path.abspath(os.path.expanduser(place))
-            elif not re.fullmatch(r"[\w.-]+/[\w.-]+", place):
-                raise UnknownName(
-                    f"'{name}' names no model.", f"Write {prefix}ORG/NAME[@REVISION], or {prefix}./FOLDER."
-                )
-            own = f"{prefix}{place}"
-            spec = dataclasses.replace(entry.spec, name=own, options={**entry.spec.options, "repo": place})
-            tag = tag or ("local" if local else "main")
-            source = f"folder:{place}" if local else f"hub:{place}" if tag == "main" else f"hub:{place}@{tag}"
-            kept = self._entries[WeightsSpec].get(f"{entry.id}@{entry.spec.default_weights}")
-            weights = dataclasses.replace(kept.spec, model=own, tag=tag, sources=(source,)) if kept else None
-            return ResolvedModel(f"{entry.namespace}/{own}", spec, weights, entry.plugin)
+            derive = load_builder(entry.spec.derive)
+            spec, weights = derive(entry.spec, bare.removeprefix(entry.spec.prefix), self)
+            # It is one model now, and no longer stands for others.
+            return ResolvedModel(
+                f"{entry.namespace}/{spec.name}", dataclasses.replace(spec, prefix=""), weights, entry.plugin
+            )
         return None
 
     def _bare_model(self, name: str, bare: str) -> tuple[Entry | None, _Alias | None]:

@@ -65,7 +65,12 @@ class ModelSpec:
         options: plain keyword values for ``builder``.
         context: longest input in tokens that the network can take, where it has a limit.
         vocabulary: number of tokens it knows.
-        prefix: names that begin so (``"hf:"``) mean this model, with what follows as its option ``repo``.
+        prefix: names that begin so (``"hf:"``, ``"spectrogram/"``) mean models that are too many to list; this record
+            stands for all of them.
+        derive: ``"module:function"``, called as ``function(spec, rest, registry)`` with this record and what follows
+            the prefix; returns the (:class:`ModelSpec`, :class:`WeightsSpec` or ``None``) of one of them, whose name
+            begins with the prefix and leads to the same model again. It imports no torch, and raises
+            :class:`~zoo_registry.errors.UnknownName` for what names none. Empty without ``prefix``.
         fit_input: ``"module:function"``, called as ``function(input, inputs)`` with the training inputs (raw items, to
             be gone through again) where the model starts from random numbers; returns the :class:`InputSpec` to build
             it with (a tokenizer trained on the user's text). Empty where the input contract is fixed.
@@ -92,6 +97,7 @@ class ModelSpec:
     context: int | None = None
     vocabulary: int | None = None
     prefix: str = ""
+    derive: str = ""
     fit_input: str = ""
     fit_always: bool = False
     strategy: str = ""

@@ -132,6 +132,8 @@ def check_plugin(specs: Sequence[Spec]) -> None:
             if isinstance(spec, ModelSpec):
                 models[spec.name] = spec
                 _check_reference(spec, "pipeline", spec.pipeline)
+                if spec.prefix:
+                    _check_reference(spec, "derive", spec.derive)
             if isinstance(spec, DatasetSpec):
                 if spec.sample:
                     _check_reference(spec, "sample", spec.sample)
@@ -171,8 +173,8 @@ def _check_weights(spec: WeightsSpec) -> None:
         kind, _, place = source.partition(":")
         if kind not in ("package", "hub", "url") or "/" not in place:
             raise InvalidRecord(f"{label(spec)}: '{source}' is no source (package:, hub: or url:)")
-        if kind == "url" and not (place.startswith("https://") and spec.sha256):
-            raise InvalidRecord(f"{label(spec)}: a url: source needs https and a sha256")
+        if kind == "url" and not (place.startswith("https://") and (spec.sha256 or spec.trust_first)):
+            raise InvalidRecord(f"{label(spec)}: a url: source needs https and a sha256, or trust_first")
     if spec.sha256 is not None and not SHA256.match(spec.sha256):
         raise InvalidRecord(f"{label(spec)}: '{spec.sha256}' is no sha256 or prefix of 8 digits or more")
     if spec.remap:

@@ -19,6 +19,7 @@ from zoo.engine.logger import Logger
 from zoo.engine.loop import FitResult, fit
 from zoo.engine.optim import layerwise_groups
 from zoo.engine.runtime import Runtime
+from zoo.objectives import token_scores
 from zoo.protocols import IGNORE, Batch
 from zoo_registry.builders import load_builder
 from zoo_registry.errors import UsageError
@@ -26,7 +27,7 @@ from zoo_text.objectives.causal import build_causal, causal_view
 from zoo_text.objectives.denoise import build_denoise, denoise_view
 from zoo_text.objectives.mlm import build_mlm, mlm_view
 from zoo_text.objectives.rtd import RtdMetrics, build_rtd, rtd_view, sample
-from zoo_text.objectives.scores import LARGEST, TokenMetrics, token_scores
+from zoo_text.objectives.scores import LARGEST, TokenMetrics
 from zoo_text.objectives_list import OBJECTIVES
 from zoo_text.pipeline import TextPipeline
 

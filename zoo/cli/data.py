@@ -26,6 +26,7 @@ def command() -> None:
 @click.option("--pair-column", help="table column holding the second texts")
 @click.option("--label-column", help="table column holding the labels (several: comma between)")
 @click.option("--split-column", help="table column holding the split names")
+@click.option("--units", help="what transcripts are spelled in: characters, or a number of pieces of words")
 @click.option("--val-fraction", type=float, default=0.2, help="share cut for validation  [default: 0.2]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="seed of that cut  [default: 0]")
 @click.option("--sample/--no-sample", default=True, help="accept the built-in sample where the data is out of reach")
@@ -38,6 +39,7 @@ def show(
     pair_column: str | None,
     label_column: str | None,
     split_column: str | None,
+    units: str | None,
     val_fraction: float,
     seed: int,
     sample: bool,
@@ -64,6 +66,7 @@ def show(
         seed=seed,
         val_fraction=val_fraction,
         allow_sample=sample,
+        units=units,
     )
     found = preview(dataset)
     if as_json:
@@ -101,6 +104,17 @@ def _sample(sample: dict[str, Any]) -> str:
     return f"{shown}  ->  {text}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    return (
+        f"{seconds / 3600:.1f} h"
+        if seconds >= 3600
+        else f"{seconds / 60:.1f} min"
+        if seconds >= 60
+        else f"{seconds:.1f} s"
+    )
+
+
 def _range(low_high: list[int]) -> str:
     return f"{low_high[0]}" if low_high[0] == low_high[1] else f"{low_high[0]}..{low_high[1]}"
 
@@ -110,6 +124,18 @@ _MEASURES: dict[str, Callable[[Any], str]] = {
     "duplicates": str,
     "unanswerable": str,
     "values": lambda one: f"{one['min']:.4g}..{one['max']:.4g}, mean {one['mean']:.4g}",
+    "seconds": lambda one: (
+        f"{one['min']:.4g}..{one['max']:.4g}, median {one['median']:.4g}, {'about ' if one['estimated'] else ''}"
+        f"{duration(one['total'])} in all"
+    ),
+    "sound": lambda one: (
+        ", ".join(
+            [f"{rate} Hz" for rate in one["rates"]]
+            + [f"{count} channel{'s' if count != '1' else ''}" for count in one["channels"]]
+        )
+        + (f", {one['unreadable']} unreadable" if one["unreadable"] else "")
+    ),
+    "transcripts": lambda one: f"{one['words']:,} words, {len(one['characters'])} characters",
     "sizes": lambda one: (
         f"{_range(one['width'])} x {_range(one['height'])}"
         + (f", {one['unreadable']} unreadable" if one["unreadable"] else "")

@@ -44,6 +44,7 @@ def command(
     \b
     zoo embed resnet50 --data photos/ -o photos.parquet
     zoo embed all-minilm-l6-v2 --data questions.txt -o questions.parquet --normalise
+    zoo embed runs/voices --data recordings/ -o voices.parquet
     """
     from zoo.embedding import embed
 

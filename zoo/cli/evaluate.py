@@ -22,6 +22,7 @@ from zoo_registry.errors import UsageError
 @click.option("--label-column", help="table column holding the labels")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, help="samples at once  [default: 32]")
 @click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, help="share of unreadable inputs that fails")
+@click.option("--beam", type=click.IntRange(min=1), help="speech: texts followed at once  [default: greedy decoding]")
 @click.option("--json", "as_json", is_flag=True, help="everything as JSON")
 @click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="write here, not to stdout")
 @click.option("--force", is_flag=True, help="overwrite FILE")
@@ -34,6 +35,7 @@ def command(
     label_column: str | None,
     batch_size: int,
     max_bad: float,
+    beam: int | None,
     as_json: bool,
     output: Path | None,
     force: bool,
@@ -56,6 +58,7 @@ def command(
         columns={kind: name for kind, name in named.items() if name},
         batch_size=batch_size,
         max_bad=max_bad,
+        beam=beam,
     )
     write_output(json.dumps(result, indent=2) + "\n" if as_json else format_evaluation(result), output)
 

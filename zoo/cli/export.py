@@ -17,11 +17,14 @@ from zoo.cli.output import write_output
     "--preprocess",
     type=click.Choice(["host", "graph"]),
     default="host",
-    help="host: the graph takes prepared images or token ids; graph: raw uint8 pixels, resized inside  [default: host]",
+    help="host: the graph takes prepared images, token ids or waveforms; graph: raw uint8 pixels, resized inside  "
+    "[default: host]",
 )
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", help="[default: fp32]")
 @click.option(
-    "--tolerance", type=click.FloatRange(min=0), help="largest logit difference  [default: 1e-3 for fp32, host]"
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    help="largest logit difference  [default: fp32, host 1e-3, of sounds 1e-2]",
 )
 @click.option(
     "--min-agreement",
@@ -44,6 +47,7 @@ def command(
 
     \b
     zoo export runs/pets -o exported
+    zoo export runs/digits -o exported-sounds
     zoo export runs/pets -o exported-int8 --precision int8 --preprocess graph
     """
     from zoo.exporting import export
@@ -63,14 +67,15 @@ def command(
         write_output(json.dumps({"schema_version": 1, "path": str(result.path), **shown}, indent=2) + "\n", None)
         return
     parity, latency = result.parity, meta["latency"]
-    tokens = f", {latency['tokens']} tokens" if "tokens" in latency else ""
+    of = f", {latency['tokens']} tokens" if "tokens" in latency else ""
+    of = f", {latency['seconds']:.2f} s of sound" if "seconds" in latency else of
     size = (result.path / "model.onnx").stat().st_size / 1e6
     lines = [
         f"{result.path}: {meta['model_id']}, {precision}, preprocessing in the {preprocess}, {size:.1f} MB",
         f"same answer on {parity.agreement:.2%} of {parity.samples} validation samples, "
         f"largest logit difference {parity.max_logit_difference:.2g}",
         f"{parity.score_name}: {parity.score_torch:.4f} in torch, {parity.score_onnx:.4f} exported",
-        f"batch 1{tokens}: {latency['onnx_ms']:.2f} ms, torch eager {latency['torch_ms']:.2f} ms "
+        f"batch 1{of}: {latency['onnx_ms']:.2f} ms, torch eager {latency['torch_ms']:.2f} ms "
         f"({latency['speedup_over_torch']:.2f}x, one thread each)",
     ]
     if "pixels" in meta["parity"]:

@@ -95,7 +95,7 @@ def _model_card(registry: Registry, found: ResolvedModel) -> dict[str, Any]:
         "note": found.note,
         "checkpoints": [
             _checkpoint(weights, spec.input, weights.tag == spec.default_weights, local.find(found.id, weights))
-            for weights in registry.weights_of(found.id)
+            for weights in registry.weights_of(found.id) or ([found.weights] if found.weights else [])
         ],
     }
 

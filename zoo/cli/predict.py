@@ -1,4 +1,4 @@
-"""``zoo predict``: labels for files and texts. With an export folder it imports no torch."""
+"""``zoo predict``: labels for files and texts, texts for speech. With an export folder it imports no torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 from zoo.cli.output import write_output
 from zoo.cli.table import columns
 from zoo.data.items import shorten
+from zoo.data.labels import AUDIO_TASKS
 from zoo_registry.errors import UsageError
 
 WIDTH = 60
@@ -36,6 +37,7 @@ WIDTH = 60
     type=click.IntRange(min=1),
     help="how far a language model goes on  [default: 50, or half of what it takes]",
 )
+@click.option("--beam", type=click.IntRange(min=1), help="texts followed at once in speech (runs)  [default: greedy]")
 @click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="write here, not to stdout")
 @click.option("--force", is_flag=True, help="overwrite FILE")
 def command(
@@ -49,6 +51,7 @@ def command(
     pair: str | None,
     input_column: str | None,
     max_new_tokens: int | None,
+    beam: int | None,
     output: Path | None,
     force: bool,
 ) -> None:
@@ -60,6 +63,7 @@ def command(
     \b
     zoo predict runs/pets photo.jpg
     zoo predict exported/ photos/ --format csv -o labels.csv
+    zoo predict runs/digits clip.wav recordings/
     zoo predict runs/reviews "a warm film" more.txt
     """
     from zoo.predicting import gather, keep_top, modality_of, predict_inputs
@@ -71,14 +75,15 @@ def command(
     model = open_target(target)
     given = arguments(inputs) if modality_of(model) == "text" else inputs
     found = gather(model, given, pair=pair, column=input_column)
-    result = predict_inputs(model, found, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    result = predict_inputs(model, found, batch_size=batch_size, max_new_tokens=max_new_tokens, beam=beam)
     rows = [{**row, "scores": keep_top(row["scores"], top)} for row in result.rows]
     if as_json:
         text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     elif style == "jsonl":
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     elif style == "csv":
-        text = _csv(rows, model.labels, top)
+        # Letters, events and speakers have no scores of their own.
+        text = _csv(rows, () if model.task in AUDIO_TASKS else model.labels, top)
     else:
         text = _table(rows, top, modality_of(model) == "text") if rows else ""
     # The good ones are handed over even where too many were bad: nothing that was computed is lost.
@@ -87,13 +92,19 @@ def command(
 
 
 def _label(row: dict[str, Any]) -> str:
-    """The answer in one line: found entities where there are some, else the label."""
+    """The answer in one line: found entities or events where there are some, else the label."""
     if row.get("entities"):
         return ", ".join(f"{one['text']} ({one['label']})" for one in row["entities"])
     if "words" in row:
         return " ".join(f"{word}/{tag}" for word, tag in zip(row["words"], row["label"], strict=True) if tag != "O")
     label = row["label"]
-    return "" if label is None else "|".join(label) if isinstance(label, list) else label
+    if isinstance(label, list):
+        return "|".join(one if isinstance(one, str) else _event(one) for one in label)
+    return "" if label is None else label
+
+
+def _event(one: dict[str, Any]) -> str:
+    return f"{one['label']} {one['start']:.2f}-{one['end']:.2f}"
 
 
 def _input(row: dict[str, Any], width: int | None = None) -> str:

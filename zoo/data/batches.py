@@ -14,12 +14,15 @@ import numpy as np
 import torch
 
 from zoo.data.bucket import by_length, longest_first, token_cuts
+from zoo.data.clips import Crops
 from zoo.data.dataset import DataSet
 from zoo.data.draws import HashDraws, permutation
+from zoo.data.events import ticks
 from zoo.data.mix import Mix, apply_mix
 from zoo.data.ragged import RaggedRows, ragged
 from zoo.data.store import Rows
 from zoo.protocols import IGNORE, Batch, Pipeline
+from zoo.units import spell
 from zoo_registry.errors import UsageError
 
 __all__ = ["Eval", "Labels", "Mix", "Train", "label_array"]
@@ -37,9 +40,11 @@ def label_array(dataset: DataSet, split: str, kept: np.ndarray | Sequence[int]) 
     - ``multi-label``: float32 (n, C) zeros and ones;
     - ``regression``: float32 (n,);
     - ``token-classification``: rows of int64 tag ids, one a word;
+    - ``transcription``: rows of int64 ids of the units that spell the transcript (:mod:`zoo.units`);
+    - ``frame-classification``: rows of int64 class ids, one every :data:`zoo.data.events.TICK` of the recording;
     - ``question-answering``: int64 (n, 2) first and last token of the answer;
     - ``embedding``: float32 (n,) similarities where the data has some, else int64 zeros;
-    - others: int64 (n,) class ids, or zeros.
+    - others: int64 (n,) ids of classes or speakers, or zeros.
     """
     values = dataset.splits[split].columns["label"]
     chosen: list[Any] = [values[row] for row in kept]
@@ -52,6 +57,10 @@ def label_array(dataset: DataSet, split: str, kept: np.ndarray | Sequence[int]) 
         return array
     if dataset.task == "token-classification":
         return ragged(chosen, np.int64, fill=IGNORE)
+    if dataset.task == "transcription":
+        return ragged([spell(text, dataset.labels) for text in chosen], np.int64, fill=IGNORE)
+    if dataset.task == "frame-classification":
+        return ragged([ticks(events) for events in chosen], np.int64, fill=IGNORE)
     if dataset.task == "question-answering":
         return np.array(chosen, dtype=np.int64).reshape(-1, 2)
     return np.array(chosen, dtype=np.int64)
@@ -63,15 +72,15 @@ class Train:
     Items of unequal length come in batches of like lengths (see :mod:`zoo.data.bucket`), in random order.
 
     Args:
-        store: decoded items.
+        store: decoded items, or parts of them that are others each epoch.
         labels: one a store row, as from :func:`label_array`.
         pipeline: of the store.
         batch_size: samples of one optimizer step, over all ranks and micro-batches. The rest of an epoch is left out
             (other samples each epoch); a split smaller than this makes one batch an epoch.
         seed: of sample order and augmentation.
         mix: mixup or CutMix on top of the pipeline's augmentation.
-        batch_tokens: tokens of one optimizer step, padding included, instead of ``batch_size``: then each epoch has
-            every sample, in batches of as many as fit.
+        batch_tokens: tokens (of sound: samples) of one optimizer step, padding included, instead of ``batch_size``:
+            then each epoch has every sample, in batches of as many as fit.
 
     A batch's ``index`` holds store rows.
 
@@ -81,7 +90,7 @@ class Train:
 
     def __init__(
         self,
-        store: Rows,
+        store: Rows | Crops,
         labels: Labels,
         pipeline: Pipeline,
         *,
@@ -132,8 +141,22 @@ class Train:
 
     def stream(self, start: int, stop: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """See :class:`zoo.protocols.TrainBatches`."""
-        rows = self.rows(start, stop, rank, world)
-        return _prefetch(_batches(self.store, self.labels, self.pipeline.input_name, rows))
+        return _prefetch(self._stream(start, stop, rank, world))
+
+    def _stream(self, start: int, stop: int, rank: int, world: int) -> Iterator[Batch]:
+        while start < stop:
+            epoch = start // self.steps_per_epoch
+            end = min(stop, (epoch + 1) * self.steps_per_epoch)
+            store, labels = self._at(epoch)
+            yield from _batches(store, labels, self.pipeline.input_name, self.rows(start, end, rank, world))
+            start = end
+
+    def _at(self, epoch: int) -> tuple[Rows, Labels]:
+        """What an epoch's batches are taken from."""
+        if not isinstance(self.store, Crops):
+            return self.store, self.labels
+        crops = self.store.at(self.seed, epoch)
+        return crops, crops.labels(self.labels)
 
     def transform(self, batch: Batch, epoch: int) -> Batch:
         """Augmentation, then the mix: a function of (seed, epoch, index), but for the mix's partner."""
@@ -150,7 +173,8 @@ class Eval:
 
     Args:
         batch_size: samples of one forward pass of one rank.
-        batch_tokens: tokens of one forward pass of one rank, padding included, instead of ``batch_size``.
+        batch_tokens: tokens (of sound: samples) of one forward pass of one rank, padding included, instead of
+            ``batch_size``.
     """
 
     def __init__(
@@ -180,7 +204,7 @@ class Eval:
         return self.pipeline.prepare(batch)
 
 
-def _check(store: Rows, labels: Labels, batch_size: int, batch_tokens: int | None) -> None:
+def _check(store: Rows | Crops, labels: Labels, batch_size: int, batch_tokens: int | None) -> None:
     if len(labels) != len(store):
         raise ValueError(f"{len(labels)} labels for {len(store)} items: pass label_array(dataset, split, store.kept)")
     if batch_size < 1:

@@ -22,11 +22,12 @@ SPLIT_NAMES = {
 _FILE_NAMES = ("path", "file", "filename", "file_name", "filepath", "file_path")
 _INPUT_NAMES = {
     "image": ("image", "img", "image_path", "img_path", "image_file", "photo", "picture", *_FILE_NAMES, "input"),
-    "audio": ("audio", "wav", "clip", "sound", "recording", "audio_path", "speech", *_FILE_NAMES, "input"),
+    "audio": ("audio", "wav", "clip", "sound", "recording", "audio_path", "audio_filepath", "audio_file", "speech",
+              *_FILE_NAMES, "input"),
     "text": ("text", "sentence", "content", "document", "review", "message", "comment", "tweet", "utterance", "query",
              "question", "abstract", "body", "title", "input"),
 }  # fmt: skip
-_LABEL_NAMES = ("label", "labels", "class", "classes", "class_name", "category", "target", "targets", "y", "tag",
+LABEL_NAMES = ("label", "labels", "class", "classes", "class_name", "category", "target", "targets", "y", "tag",
                 "tags", "output", "intent", "sentiment", "species", "breed", "genre", "emotion", "topic")  # fmt: skip
 _SCORE_NAMES = ("score", "similarity", "rating", "stars")
 _SPLIT_COLUMNS = ("split", "subset", "partition", "set", "fold")
@@ -52,6 +53,8 @@ class Columns:
             the positive (and the negative) of an anchor.
         task: what the columns mean, where it does not take the labels to tell.
         id: names the rows, where an item carries its name (questions).
+        start, end: hold the seconds from and to which the row's recording is heard.
+        duration: holds the seconds from the start on, where no column says the end.
     """
 
     input: str
@@ -61,6 +64,9 @@ class Columns:
     pair: tuple[str, ...] = ()
     task: str | None = None
     id: str | None = None
+    start: str | None = None
+    end: str | None = None
+    duration: str | None = None
 
 
 def split_named(name: str) -> str | None:
@@ -126,13 +132,19 @@ def told(
     labels: Sequence[str],
     split: str | None,
     pair: Sequence[str] = (),
+    more: Mapping[str, str] | None = None,
 ) -> str:
-    """The sentence on what was guessed of a table's columns; empty where the user named them all."""
+    """The sentence on what was guessed of a table's columns; empty where the user named them all.
+
+    Args:
+        more: roles that a modality has besides, and their columns.
+    """
     found = {
         "input": source,
         "pair": ", ".join(pair),
         "label": ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else ""),
         "split": split,
+        **(more or {}),
     }
     guessed = ", ".join(f"{role} = {name}" for role, name in found.items() if name and not overrides.get(role))
     return f"columns of {table.path.name}: {guessed}" if guessed else ""
@@ -184,7 +196,7 @@ def plain(name: str) -> str:
     return re.sub(r"\W+", "_", name.strip().casefold()).strip("_")
 
 
-def _by_name(names: Sequence[str], wanted: Sequence[str]) -> str | None:
+def by_name(names: Sequence[str], wanted: Sequence[str]) -> str | None:
     """The column with the most telling name: a whole name first, then one that holds a telling word."""
     plain_names = {name: plain(name) for name in names}
     for word in wanted:
@@ -215,11 +227,11 @@ def _find_input(table: RawTable, modality: str, bases: Sequence[Path], taken: se
     fitting = [name for name in names if fits(sample_of(table, name))]
     # Content before names: a column "image" of numbers is no image while another one holds paths.
     wanted = _INPUT_NAMES.get(modality, (modality, *_FILE_NAMES, "input"))
-    found = _by_name(fitting, wanted)
+    found = by_name(fitting, wanted)
     if found is None and fitting:
         found = max(fitting, key=lambda name: _mean_length(sample_of(table, name)))
     if found is None:
-        found = _by_name([name for name in names if plain(name) not in _LABEL_NAMES], wanted)
+        found = by_name([name for name in names if plain(name) not in LABEL_NAMES], wanted)
     if found is None:
         raise DataError(
             f"{table.path} has no column that looks like {modality} inputs; its columns are {listed(table)}.",
@@ -230,7 +242,7 @@ def _find_input(table: RawTable, modality: str, bases: Sequence[Path], taken: se
 
 def _find_labels(table: RawTable, taken: set[str | None]) -> tuple[str, ...]:
     names = [name for name in table.columns if name not in taken]
-    if named := _by_name(names, _LABEL_NAMES):
+    if named := by_name(names, LABEL_NAMES):
         return (named,)
     hot = [name for name in names if is_multi_hot(sample_of(table, name))]
     if len(hot) > 1:

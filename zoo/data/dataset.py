@@ -9,11 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Table:
-    """One split. ``columns["input"]`` holds raw items for a pipeline's ``decode``: paths or bytes for images; for texts
-    str, tuple[str, ...] (texts that belong together), list[str] (the words of a sentence) or dict (``id``,
-    ``question``, ``context``). ``columns["label"]`` holds class ids, lists of class ids (multi-label: a sample's
+    """One split. ``columns["input"]`` holds raw items for a pipeline's ``decode``: paths or bytes for images; paths or
+    dict (``path``, ``start``, ``end``: seconds of a stretch) for sounds; for texts str, tuple[str, ...] (texts that
+    belong together), list[str] (the words of a sentence) or dict (``id``, ``question``, ``context``).
+    ``columns["label"]`` holds class ids (of classes, or of speakers), lists of class ids (multi-label: a sample's
     classes; token-classification: one a word), floats (regression, similarity), lists of ``{"text", "start"}`` (answers
-    in the context; none: unanswerable) or zeros (tasks without labels). All the same length."""
+    in the context; none: unanswerable), str (transcripts), lists of (start, end, class id) (events of a recording in
+    seconds, in the order of their starts) or zeros (tasks without labels). All the same length."""
 
     columns: dict[str, list[Any]]
 
@@ -37,7 +39,8 @@ class DataSet:
         modality: as in InputSpec.
         task: one of :data:`zoo.data.labels.TASKS`.
         splits: ``train`` and ``val`` always, ``test`` where the source has one.
-        labels: class names in id order; empty where labels are no classes.
+        labels: class names in id order; for transcripts the units that spell them (:mod:`zoo.units`), for events
+            ``"none"`` first, for speakers those of the training split first; empty where labels are no classes.
         fingerprint: sha256 over inputs (names, sizes, times) and labels: equal data, equal fingerprint.
         notes: what a careful person would want to know, in order: guesses made, splits cut, duplicates, imbalance.
         sample: True for a built-in offline sample standing in for the real data.

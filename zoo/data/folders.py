@@ -9,16 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo.data import conll
-from zoo.data.columns import Columns, listed, recognise, split_named
+from zoo.data.columns import Columns, listed, recognise, split_named, told
 from zoo.data.items import is_item
 from zoo.data.labels import is_missing, natural_key
 from zoo.data.layouts import recognise_task
+from zoo.data.librispeech import read_librispeech
 from zoo.data.rows import MAX_MISSING, Raw, Rows, table_rows
+from zoo.data.sound_tables import recognise_sound
 from zoo.data.tables import SUFFIXES, RawTable, is_table, read_table, read_text
 from zoo_registry.errors import DataError
 
 TEXT_SUFFIXES = (*SUFFIXES, *conll.SUFFIXES, ".json", ".txt")
 """Files that are tables of texts; those of the other modalities are :data:`zoo.data.tables.SUFFIXES`."""
+
+_MEDIA = {"images", "audio", "media", "clips", "wav", "wavs", "recordings"}
 
 
 @dataclass(frozen=True)
@@ -28,18 +32,22 @@ class _Wanted:
     modality: str
     columns: Mapping[str, str]
     task: str | None
+    labelled: bool = True
 
 
-def read_path(path: Path, *, modality: str, columns: Mapping[str, str], task: str | None = None) -> Raw:
+def read_path(
+    path: Path, *, modality: str, columns: Mapping[str, str], task: str | None = None, labelled: bool = True
+) -> Raw:
     """Read a folder or a table file, whatever its layout.
 
     Args:
         task: what the data must be for; None: what it looks like.
+        labelled: False: columns of labels are neither needed nor read.
 
     Raises:
         DataError: nothing in it can be taken for labelled data; says what was found and what is expected.
     """
-    wanted = _Wanted(modality, columns, task)
+    wanted = _Wanted(modality, columns, task, labelled)
     if path.is_file():
         return _read_tables({"train": [path]}, path.parent, wanted)
     try:
@@ -51,7 +59,10 @@ def read_path(path: Path, *, modality: str, columns: Mapping[str, str], task: st
 
 
 def _read(path: Path, wanted: _Wanted) -> RawTable:
-    """A table file; of plain text only what can be one: CoNLL lines, or texts to generate from."""
+    """A table file; of plain text only what can be one: CoNLL lines, or texts to generate from. The JSON files of
+    recordings are lists, or as NeMo's are, an object on each line."""
+    if path.suffix.lower() == ".json" and wanted.modality == "audio":
+        return read_table(path, lines=True)
     if path.suffix.lower() != ".txt" or wanted.modality != "text":
         return read_table(path)
     if wanted.task in ("token-classification", "generation"):
@@ -65,6 +76,8 @@ def _read(path: Path, wanted: _Wanted) -> RawTable:
 
 
 def _read_folder(folder: Path, wanted: _Wanted) -> Raw:
+    if wanted.modality == "audio" and (spoken := read_librispeech(folder, wanted.task)) is not None:
+        return spoken
     folders, tables = entries(folder, wanted.modality)
     split_tables = _by_split(tables)
     if "train" in split_tables:
@@ -102,6 +115,8 @@ def entries(folder: Path, modality: str) -> tuple[list[Path], list[Path]]:
         tables = [e for e in files if e.suffix.lower() in conll.SUFFIXES]
         # A JSON or text file may be anything, so its name must say that it is a split, and no surer table lie beside.
         tables = tables or [e for e in files if e.suffix.lower() in {".json", ".txt"} and _split_of(e)]
+    if modality == "audio" and not tables:
+        tables = [e for e in files if e.suffix.lower() == ".json" and _split_of(e)]
     return [e for e in entries if e.is_dir()], tables
 
 
@@ -147,7 +162,7 @@ def _class_folders(folder: Path, folders: list[Path], modality: str, notes: list
     rows = Rows(labels=[])
     empty, blank, ignored = [], [], 0
     for entry in folders:
-        files, others = _files(entry, modality)
+        files, others = files_under(entry, modality)
         ignored += others
         if not files:
             empty.append(str(entry))
@@ -176,7 +191,7 @@ def _class_folders(folder: Path, folders: list[Path], modality: str, notes: list
     return rows
 
 
-def _files(folder: Path, modality: str) -> tuple[list[str], int]:
+def files_under(folder: Path, modality: str) -> tuple[list[str], int]:
     """(paths of items anywhere under the folder in natural order, number of other visible files)."""
     found, others = [], 0
     for parent, inner, names in os.walk(folder):
@@ -224,19 +239,31 @@ def _columns(table: RawTable, wanted: _Wanted, bases: list[Path], labelled: bool
         columns = recognise_task(table, task=wanted.task, overrides=wanted.columns)
         if columns is not None:
             return columns
-    return recognise(table, modality=wanted.modality, overrides=wanted.columns, bases=bases, labelled=labelled)
+    labelled = labelled and wanted.labelled
+    if wanted.modality == "audio":
+        columns = recognise_sound(table, task=wanted.task, overrides=wanted.columns, bases=bases, labelled=labelled)
+    else:
+        columns = recognise(table, modality=wanted.modality, overrides=wanted.columns, bases=bases, labelled=labelled)
+    if wanted.labelled:
+        return columns
+    return replace(columns, labels=(), task=None, guessed=told(table, wanted.columns, columns.input, (), columns.split))
 
 
 def _media_folders(root: Path, split: str) -> list[Path]:
-    """Where tables' paths may start besides the table's own folder: ``images/``, ``train/``, ..."""
+    """Where tables' paths may start besides the table's own folder: ``images/``, ``clips/``, ``train/``, ..."""
     folders = sorted((e for e in root.iterdir() if e.is_dir()), key=lambda e: natural_key(e.name))
-    return [f for f in folders if f.name.casefold() in {"images", "audio", "media"} or split_named(f.name) == split]
+    return [f for f in folders if f.name.casefold() in _MEDIA or split_named(f.name) == split]
 
 
 def _present(table: RawTable, columns: Columns, split: str) -> Columns:
     """The training table's columns as this table has them; a test table may come without labels."""
-    if columns.id not in table.columns:
-        columns = replace(columns, id=None)
+    columns = replace(
+        columns,
+        id=_if_there(columns.id, table),
+        start=_if_there(columns.start, table),
+        end=_if_there(columns.end, table),
+        duration=_if_there(columns.duration, table),
+    )
     for name in (columns.input, *columns.pair, *columns.labels):
         if name not in table.columns:
             if split == "test" and name in columns.labels:
@@ -246,6 +273,10 @@ def _present(table: RawTable, columns: Columns, split: str) -> Columns:
                 "Give all splits the same columns.",
             )
     return columns
+
+
+def _if_there(name: str | None, table: RawTable) -> str | None:
+    return name if name in table.columns else None
 
 
 def _extend(splits: dict[str, Rows], name: str, rows: Rows) -> None:

@@ -6,13 +6,23 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from zoo.data.columns import split_named
 from zoo_registry.errors import DataError, MissingDependency
 
-_BY_MAGIC = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".wav", b"fLaC": ".flac", b"GIF8": ".gif"}
+_BY_MAGIC = {
+    b"\xff\xd8\xff": ".jpg",
+    b"\x89PNG": ".png",
+    b"GIF8": ".gif",
+    b"RIFF": ".wav",
+    b"fLaC": ".flac",
+    b"OggS": ".ogg",
+    b"ID3": ".mp3",
+}
 
 
 def fetch(source: str, folder: Path, column: str | None = None) -> None:
@@ -39,7 +49,8 @@ def fetch(source: str, folder: Path, column: str | None = None) -> None:
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         try:
-            loaded = datasets.load_dataset(name, config, cache_dir=str(downloads))
+            with _recordings_as_they_are():
+                loaded = datasets.load_dataset(name, config, cache_dir=str(downloads))
             for split, part in _usable(loaded, source).items():
                 _write_split(part, work, split, column)
         except DataError:
@@ -69,8 +80,36 @@ def parse_source(source: str) -> tuple[str, str | None]:
     return "/".join(parts[:2]), parts[2] if len(parts) == 3 else None
 
 
+@contextmanager
+def _recordings_as_they_are() -> Iterator[None]:
+    """Keep ``datasets`` from asking for torchcodec, which it wants for recordings that are files already too. Files are
+    all that is fetched, and nothing here decodes them."""
+    from datasets import Audio
+
+    def keep(self: Any, value: Any) -> Any:
+        if isinstance(value, bytes | str | Path):
+            return {"bytes": value, "path": None} if isinstance(value, bytes) else {"bytes": None, "path": str(value)}
+        return {"bytes": value.get("bytes"), "path": value.get("path")}
+
+    original = Audio.encode_example
+    Audio.encode_example = keep
+    try:
+        yield
+    finally:
+        Audio.encode_example = original
+
+
 def _usable(loaded: Any, source: str) -> dict[str, Any]:
+    """The parts by split: of its name, else all whose name begins with it (``train.100``, ``train.360``) as one."""
     parts = {split: part for name, part in loaded.items() if (split := split_named(name)) is not None}
+    begun: dict[str, list[Any]] = {}
+    for name, part in loaded.items():
+        if (split := split_named(re.split(r"[-_.]", name)[0])) is not None and split not in parts:
+            begun.setdefault(split, []).append(part)
+    if begun:
+        from datasets import concatenate_datasets
+
+        parts |= {split: concatenate_datasets(several) for split, several in begun.items()}
     if "train" not in parts and len(loaded) == 1:
         return {"train": next(iter(loaded.values()))}
     if "train" not in parts:

@@ -24,8 +24,26 @@ def is_item(name: str, modality: str) -> bool:
 
 
 def name_of(item: Any, row: int, modality: str) -> str:
-    """An item's name in messages: its path, else its number."""
-    return item if isinstance(item, str) and modality != "text" else f"item {row}"
+    """An item's name in messages: its path, with the seconds of a stretch; else its number."""
+    path = None if modality == "text" else path_of(item)
+    if path is None:
+        return f"item {row}"
+    start, end = stretch_of(item)
+    if start is None and end is None:
+        return path
+    return f"{path} from {start or 0} s" + ("" if end is None else f" to {end} s")
+
+
+def path_of(item: Any) -> str | None:
+    """The file of an item: a path, or what an item made of several things has under ``path``; else None."""
+    if isinstance(item, Mapping):
+        item = item.get("path")
+    return item if isinstance(item, str) else None
+
+
+def stretch_of(item: Any) -> tuple[float | None, float | None]:
+    """The seconds from and to which a recording is heard; None: from its beginning, to its end."""
+    return (item.get("start"), item.get("end")) if isinstance(item, Mapping) else (None, None)
 
 
 def texts_of(item: Any) -> tuple[str, ...]:
@@ -51,15 +69,30 @@ def shorten(text: str, width: int = 40) -> str:
 
 
 def identity(item: Any, modality: str) -> str:
-    """Text that changes whenever the item does: (path, size, time) of a file, a hash of anything else."""
+    """Text that changes whenever the item does: (path, size, time) of a file and the stretch of it that is meant, a
+    hash of anything else."""
     if isinstance(item, bytes):
         return hashlib.blake2b(item, digest_size=16).hexdigest()
     if modality == "text":
         text = item if isinstance(item, str) else repr(item)
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    path = os.path.abspath(item)
+    if isinstance(item, Mapping) and (path_of(item) is None or item.get("bytes") is not None):
+        return _hash_of(item)
+    path, stretch = os.path.abspath(path_of(item) or item), stretch_of(item)
+    of_it = "" if stretch == (None, None) else f"\0{stretch[0]}\0{stretch[1]}"
     try:
         stat = os.stat(path)
-    except OSError:
-        return f"{path}\0missing"
-    return f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}"
+    except (OSError, ValueError):
+        return f"{path}\0missing{of_it}"
+    return f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}{of_it}"
+
+
+def _hash_of(item: Mapping[Any, Any]) -> str:
+    """A hash over what an item in memory holds: numbers, texts, bytes and arrays."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(item):
+        value = item[name]
+        if hasattr(value, "tobytes"):
+            value = f"{value.dtype}{value.shape}".encode() + value.tobytes()
+        digest.update(f"\0{name}\0".encode() + (value if isinstance(value, bytes) else repr(value).encode()))
+    return digest.hexdigest()

@@ -11,7 +11,11 @@ from zoo.data.items import shorten
 from zoo_registry.errors import DataError, UsageError
 
 TEXT_TASKS = ("token-classification", "question-answering", "embedding", "generation")
-TASKS = ("classification", "multi-label", "regression", *TEXT_TASKS)
+AUDIO_TASKS = ("transcription", "frame-classification", "speaker-verification")
+TASKS = ("classification", "multi-label", "regression", *TEXT_TASKS, *AUDIO_TASKS)
+
+NOTHING = "none"
+"""The class of a frame that is in no event; its id is 0."""
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
@@ -24,7 +28,7 @@ def decide_task(values: Iterable[Any], forced: str | None = None) -> str:
     """The task that raw labels (strings, numbers, lists) stand for, or the forced one.
 
     Lists and ``a|b`` mean multi-label; numbers, one of them no whole number, mean regression; else classification. The
-    tasks of :data:`TEXT_TASKS` do not follow from labels but from the layout of the data.
+    tasks of :data:`TEXT_TASKS` and :data:`AUDIO_TASKS` do not follow from labels but from the layout of the data.
 
     Raises:
         UsageError: the forced task is none of :data:`TASKS`.
@@ -78,8 +82,10 @@ def class_names(value: Any) -> list[str]:
 
 
 def encode(values: Sequence[Any], where: Sequence[str], task: str, labels: Sequence[str], split: str) -> list[Any]:
-    """Class ids (classification), lists of them (multi-label: a sample's classes; token-classification: one a word),
-    floats (regression; embedding with scores), answers as they are (question-answering), zeros (generation).
+    """Class ids (classification, speaker-verification), lists of them (multi-label: a sample's classes;
+    token-classification: one a word), ``(start, end, class id)`` of each event (frame-classification), floats
+    (regression; embedding with scores), answers and transcripts as they are (question-answering, transcription), zeros
+    (generation).
 
     Args:
         where: what each value belongs to, for messages.
@@ -88,7 +94,7 @@ def encode(values: Sequence[Any], where: Sequence[str], task: str, labels: Seque
     Raises:
         DataError: a class that is not in ``labels``, or text where a number must stand.
     """
-    if task in ("question-answering", "generation"):
+    if task in ("question-answering", "generation", "transcription"):
         return list(values)
     if task in ("regression", "embedding"):
         # Pairs that simply belong together have the label 0, and not a similarity of 0.0.
@@ -109,6 +115,8 @@ def encode(values: Sequence[Any], where: Sequence[str], task: str, labels: Seque
     pairs = list(zip(values, where, strict=True))
     if task == "token-classification":
         return [[look_up(tag, place) for tag in tags] for tags, place in pairs]
+    if task == "frame-classification":
+        return [[(start, end, look_up(name, place)) for start, end, name in events] for events, place in pairs]
     if task == "multi-label":
         return [[look_up(name, place) for name in class_names(value)] for value, place in pairs]
     return [look_up(class_name(value), place) for value, place in pairs]

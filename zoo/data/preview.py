@@ -12,7 +12,8 @@ import numpy as np
 
 from zoo.data.checks import class_counts
 from zoo.data.dataset import DataSet, Table
-from zoo.data.items import EXTENSIONS, is_item, shorten, texts_of
+from zoo.data.items import EXTENSIONS, is_item, name_of, shorten, texts_of
+from zoo.data.sound_measures import sound_measures, transcript_measures
 from zoo.data.tables import is_table, read_table
 from zoo_registry.errors import UnknownName
 
@@ -32,8 +33,8 @@ def preview(dataset: DataSet, first: int = 3) -> dict[str, Any]:
     ``splits`` maps each split to ``samples``, ``labels`` (counts by class, or by type of entity), ``first`` (its first
     samples as ``{"input", "label"}``) and what its modality and task have besides: ``words`` of texts (min, median,
     p95, max; divided by white space), ``duplicates`` (texts that stand there before), ``values`` of numbers (min, mean,
-    max), ``unanswerable`` questions, and ``sizes`` of the first 200 images (min and max of width and height,
-    ``unreadable``).
+    max), ``unanswerable`` questions, ``sizes`` of the first 200 images (min and max of width and height,
+    ``unreadable``), and ``seconds``, ``sound`` and ``transcripts`` (:mod:`zoo.data.sound_measures`).
 
     Args:
         first: samples to show of each split.
@@ -97,9 +98,16 @@ def _split(table: Table, dataset: DataSet, first: int) -> dict[str, Any]:
         found["duplicates"] = len(items) - len({texts_of(item) for item in items})
     if dataset.modality == "image":
         found["sizes"] = _sizes(items)
+    if dataset.modality == "audio":
+        found |= sound_measures(items)
+    if dataset.task == "transcription":
+        found["transcripts"] = transcript_measures(labels)
     found["first"] = [
-        {"input": _shown(item) if dataset.modality == "text" else str(item), "label": _label(label, dataset)}
-        for item, label in islice(zip(items, labels, strict=True), first)
+        {
+            "input": _shown(item) if dataset.modality == "text" else name_of(item, row, dataset.modality),
+            "label": _label(label, dataset),
+        }
+        for row, (item, label) in enumerate(islice(zip(items, labels, strict=True), first))
     ]
     return found
 
@@ -124,6 +132,10 @@ def _label(label: Any, dataset: DataSet) -> Any:
         return shorten(" ".join(dataset.labels[tag] for tag in label), _WIDTH)
     if dataset.task == "multi-label":
         return [dataset.labels[one] for one in label]
+    if dataset.task == "transcription":
+        return shorten(label, _WIDTH)
+    if dataset.task == "frame-classification":
+        return [f"{dataset.labels[number]} {start:g}-{end:g} s" for start, end, number in label if number]
     if dataset.labels:
         return dataset.labels[label]
     return label if isinstance(label, float) else None

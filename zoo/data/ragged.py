@@ -39,6 +39,11 @@ class RaggedRows:
         """The rows, each (length, ...): views of the flat array."""
         return [self.flat[self.starts[row] : self.starts[row] + self.lengths[row]] for row in rows]
 
+    def parts(self, rows: np.ndarray, first: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+        """``lengths[i]`` elements of row ``rows[i]`` from ``first[i]`` on: views of the flat array."""
+        begins = self.starts[rows] + first
+        return [self.flat[begin : begin + length] for begin, length in zip(begins, lengths, strict=True)]
+
     def take(self, rows: np.ndarray) -> np.ndarray:
         """(len(rows), longest of them, ...), padded at the end; a fresh array."""
         return padded(self.each(rows), self.flat.shape[1:], self.flat.dtype, self.fill)

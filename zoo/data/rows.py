@@ -11,6 +11,7 @@ from zoo.data.columns import Columns, is_multi_hot, resolve, split_named
 from zoo.data.items import shorten
 from zoo.data.labels import is_missing
 from zoo.data.layouts import task_items, task_labels
+from zoo.data.sound_tables import sound_items, sound_labels
 from zoo.data.tables import RawTable
 from zoo_registry.errors import DataError
 
@@ -22,8 +23,8 @@ class Rows:
     """One split as read.
 
     Attributes:
-        inputs: raw items: paths; texts, tuples of texts, lists of words, questions.
-        labels: raw labels (text, number, list of classes, tags or answers); None where the split has none.
+        inputs: raw items: paths, stretches of recordings; texts, tuples of texts, lists of words, questions.
+        labels: raw labels (text, number, list of classes, tags, answers or events); None where the split has none.
         where: what each row is called in messages.
     """
 
@@ -65,6 +66,9 @@ def table_rows(
     else:
         inputs = [_path(value, bases) for value in table.columns[columns.input]]
         _require_files(table, columns, inputs, bases)
+    if modality == "audio":
+        inputs = sound_items(table, columns, inputs)
+        labels, skipped = sound_labels(table, columns, labels, notes)
     splits: dict[str, Rows] = {}
     missing: list[str] = []
     for row, item in enumerate(inputs):

@@ -15,8 +15,9 @@ from zoo.data.dataset import DataSet, Table
 from zoo.data.fingerprint import fingerprint
 from zoo.data.folders import TEXT_SUFFIXES, read_path
 from zoo.data.hub import fetch, parse_source
-from zoo.data.labels import TASKS, TEXT_TASKS, class_name, class_names, decide_task, encode, natural_key
+from zoo.data.labels import AUDIO_TASKS, TASKS, TEXT_TASKS, class_name, class_names, decide_task, encode, natural_key
 from zoo.data.rows import Raw, Rows
+from zoo.data.speech import name_units, sound_names, sound_rows
 from zoo.data.splits import cut_validation
 from zoo.data.tags import OUTSIDE, entity_type, is_bio
 from zoo.net import hub_endpoint, reachable
@@ -26,6 +27,13 @@ from zoo_registry.errors import DataError, MissingDependency, UnknownName, Usage
 if TYPE_CHECKING:
     from zoo_registry import Registry
     from zoo_registry.specs import DatasetSpec
+
+_HOW_CUT = {
+    "question-answering": "no context in both",
+    "speaker-verification": "no speaker in both",
+    **dict.fromkeys(("embedding", "generation", "transcription", "frame-classification"), "random"),
+}
+"""How a validation split is cut where it is not stratified by labels."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ def load_dataset(
     seed: int = 0,
     val_fraction: float = 0.2,
     allow_sample: bool = True,
+    units: str | None = None,
 ) -> DataSet:
     """Find, read, split and check a data set; what was taken and every note is said on stderr as well.
 
@@ -65,6 +74,7 @@ def load_dataset(
             not tell.
         seed, val_fraction: of the validation split that is cut where the data has none.
         allow_sample: whether a built-in sample may stand in for data that cannot be reached.
+        units: what transcripts are spelled in: see :func:`zoo.units.parse_units`.
 
     Raises:
         UnknownName: no path and no data set of that name.
@@ -76,9 +86,9 @@ def load_dataset(
     found = locate(data, registry, modality, dict(columns or {}), allow_sample)
     say(f"data: {found.origin}")
     _require_task(task, modality)
-    wanted = task or (found.task if found.task in TEXT_TASKS else None)
+    wanted = task or (found.task if found.task in (*TEXT_TASKS, *AUDIO_TASKS) else None)
     raw = read_path(found.path, modality=modality, columns={**found.columns, **(columns or {})}, task=wanted)
-    dataset = _assemble(found, raw, modality, task or found.task or raw.task, seed, val_fraction)
+    dataset = _assemble(found, raw, modality, task or found.task or raw.task, seed, val_fraction, units)
     for split, table in dataset.splits.items():
         say(f"  {split}: {count_text(table.columns['label'], dataset.labels, dataset.task)}")
     for note in dataset.notes:
@@ -91,6 +101,8 @@ def _require_task(task: str | None, modality: str) -> None:
         raise UsageError(f"There is no task {task!r} for labelled data.", f"The tasks are {', '.join(TASKS)}.")
     if task in TEXT_TASKS and modality != "text":
         raise UsageError(f"The task {task} is for texts, the model takes {modality}.", "Choose another of the two.")
+    if task in AUDIO_TASKS and modality != "audio":
+        raise UsageError(f"The task {task} is for sound, the model takes {modality}.", "Choose another of the two.")
 
 
 def locate(data: str, registry: Registry, modality: str, columns: Mapping[str, str], allow_sample: bool) -> Found:
@@ -214,12 +226,16 @@ def _sample(spec: DatasetSpec) -> Path:
     return folder
 
 
-def _assemble(found: Found, raw: Raw, modality: str, task: str | None, seed: int, val_fraction: float) -> DataSet:
+def _assemble(
+    found: Found, raw: Raw, modality: str, task: str | None, seed: int, val_fraction: float, units: str | None
+) -> DataSet:
     notes = [*found.notes, *raw.notes]
     splits = _labelled(raw, notes)
     task = decide_task([label for rows in splits.values() for label in _values(rows)], task)
     if modality == "text":
         _require_items(splits, task, found.path)
+    if modality == "audio":
+        splits = sound_rows(splits, task, found.path, notes)
     labels = _label_names(splits, task, found.path)
     tables = {
         split: Table({"input": rows.inputs, "label": encode(_values(rows), rows.where, task, labels, split)})
@@ -227,13 +243,12 @@ def _assemble(found: Found, raw: Raw, modality: str, task: str | None, seed: int
     }
     if "val" not in tables:
         whole = tables["train"]
-        contexts = [item["context"] for item in whole.columns["input"]] if task == "question-answering" else None
-        train, val = cut_validation(whole.columns["label"], task, seed, val_fraction, contexts)
+        train, val = cut_validation(whole.columns["label"], task, seed, val_fraction, _groups(whole, task))
         tables = {**tables, "train": whole.take(train), "val": whole.take(val)}
-        how = {"question-answering": "no context in both", "embedding": "random", "generation": "random"}
-        how_cut = how.get(task, "stratified")
-        notes.append(f"no validation split: cut {len(val)} of {len(whole)} samples for it (seed {seed}, {how_cut})")
+        how = _HOW_CUT.get(task, "stratified")
+        notes.append(f"no validation split: cut {len(val)} of {len(whole)} samples for it (seed {seed}, {how})")
     tables = {split: tables[split] for split in ("train", "val", "test") if split in tables}
+    tables, labels = name_units(tables, labels, task, units, notes)
     notes += balance_notes(tables["train"].columns["label"], labels, task)
     notes += duplicate_notes(tables, modality)
     return DataSet(
@@ -248,6 +263,13 @@ def _assemble(found: Found, raw: Raw, modality: str, task: str | None, seed: int
         notes=tuple(notes),
         sample=found.sample,
     )
+
+
+def _groups(table: Table, task: str) -> list[Any] | None:
+    """What must not be divided between training and validation: questions on one context, clips of one speaker."""
+    if task == "question-answering":
+        return [item["context"] for item in table.columns["input"]]
+    return table.columns["label"] if task == "speaker-verification" else None
 
 
 def _values(rows: Rows) -> list[Any]:
@@ -280,6 +302,8 @@ def _require_items(splits: Mapping[str, Rows], task: str, path: Path) -> None:
 
 
 def _label_names(splits: Mapping[str, Rows], task: str, path: Path) -> tuple[str, ...]:
+    if task in AUDIO_TASKS:
+        return sound_names(splits, task, path)
     if task not in ("classification", "multi-label", "token-classification"):
         return ()
     train = splits["train"]

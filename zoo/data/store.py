@@ -64,6 +64,15 @@ class Store(Rows, Protocol):
         ...
 
 
+class Divisible(Store, Protocol):
+    """A :class:`Store` of items of unequal length, of which parts can be taken."""
+
+    def parts(self, rows: np.ndarray, first: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+        """``lengths[i]`` elements of the item of row ``rows[i]`` from ``first[i]`` on; not to be written to. Memory
+        holds little more than the parts, however long the items are."""
+        ...
+
+
 class MappedStore:
     """A :class:`Store` on a read-only memory map: the system's page cache decides what stays in memory.
 
@@ -93,7 +102,7 @@ class RaggedStore:
     def __init__(self, items: RaggedRows, key: str, total: int, bad: Bad) -> None:
         self.items, self.key = items, key
         self.kept, self.bad = _split(total, bad)
-        self.lengths, self.take, self.each = items.lengths, items.take, items.each
+        self.lengths, self.take, self.each, self.parts = items.lengths, items.take, items.each, items.parts
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -127,6 +136,20 @@ class LiveStore:
 
     def each(self, rows: Iterable[int] | np.ndarray) -> list[np.ndarray]:
         return decode_now([self.items[self.kept[row]] for row in rows], self.pipeline, self.pool)
+
+    def parts(self, rows: np.ndarray, first: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+        """See :class:`Divisible`: each item is decoded once, as many at a time as there are threads."""
+
+        def cut(places: np.ndarray) -> list[np.ndarray]:
+            whole = self.pipeline.decode(self.items[self.kept[rows[places[0]]]])
+            return [whole[first[place] : first[place] + lengths[place]].copy() for place in places]
+
+        groups = [np.flatnonzero(rows == row) for row in dict.fromkeys(rows.tolist())]
+        found: list[Any] = [None] * len(rows)
+        for places, pieces in zip(groups, self.pool.map(cut, groups), strict=True):
+            for place, piece in zip(places, pieces, strict=True):
+                found[place] = piece
+        return found
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def read_table(path: Path, *, tagged: bool | None = None) -> RawTable:
+def read_table(path: Path, *, tagged: bool | None = None, lines: bool = False) -> RawTable:
     """Read a CSV, TSV, JSONL, Parquet, CoNLL, JSON or text file by its suffix.
 
     CoNLL files give the columns ``tokens`` and ``tags`` (:mod:`zoo.data.conll`), SQuAD files ``question``, ``context``
@@ -65,12 +65,14 @@ def read_table(path: Path, *, tagged: bool | None = None) -> RawTable:
 
     Args:
         tagged: whether a text file is a CoNLL file; None: what it looks like.
+        lines: whether a JSON file that is no list has an object on each line, as a JSONL file has.
 
     Raises:
         DataError: unreadable, not UTF-8, broken or ragged (with file and line), without rows or of another format.
     """
     try:
-        table = _reader(path, tagged)(path)
+        by_line = lines and not read_text(path).lstrip().startswith("[")
+        table = _read_jsonl(path) if by_line else _reader(path, tagged)(path)
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror or error}.", "Check the file and its permissions."

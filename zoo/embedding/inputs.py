@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from zoo.console import say
 from zoo.data.columns import Columns, find_split, plain, recognise, resolve, split_named
 from zoo.data.folders import TEXT_SUFFIXES, entries
-from zoo.data.items import identity, is_item
+from zoo.data.items import identity, is_item, name_of
 from zoo.data.labels import class_name, is_missing, natural_key
+from zoo.data.sound_tables import recognise_sound, sound_items
 from zoo.data.sources import locate
 from zoo.data.tables import SUFFIXES, RawTable, lines_of, read_table, read_text
 from zoo_registry.errors import DataError
@@ -151,11 +152,14 @@ def _table(path: Path, modality: str, column: str | None, split: str | None) -> 
     said = {"input": columns.input, "label": label, "split": columns.split}
     say(f"  columns of {path.name}: " + ", ".join(f"{role} = {name}" for role, name in said.items() if name))
     item_of = _text_of if modality == "text" else _path_of([path.parent, path.parent / columns.input])
+    items = [None if is_missing(value) else item_of(value) for value in table.columns[columns.input]]
+    if modality == "audio":
+        items = sound_items(table, columns, items)
     names = table.class_names.get(label or "")
     lines = []
-    for row, value in enumerate(table.columns[columns.input]):
-        item: Any = _missing(table, row) if is_missing(value) else item_of(value)
-        name = item if isinstance(item, str) else table.where(row)
+    for row, found in enumerate(items):
+        item: Any = _missing(table, row) if found is None else found
+        name = table.where(row) if found is None else found if modality == "text" else name_of(found, row, modality)
         mark = table.columns[label][row] if label else None
         if names and isinstance(mark, int) and 0 <= mark < len(names):
             mark = names[mark]
@@ -179,7 +183,10 @@ def _columns(table: RawTable, modality: str, column: str | None) -> Columns:
     if column and modality == "text" and column in table.columns:
         # Any column of text can be embedded; what else there is need not fit together.
         return Columns(column, (), find_split(table, overrides), "")
-    return recognise(table, modality=modality, overrides=overrides, bases=[table.path.parent], labelled=False)
+    bases = [table.path.parent]
+    if modality == "audio":
+        return recognise_sound(table, task=None, overrides=overrides, bases=bases, labelled=False)
+    return recognise(table, modality=modality, overrides=overrides, bases=bases, labelled=False)
 
 
 def _missing(table: RawTable, row: int) -> DataError:

@@ -1,4 +1,4 @@
-"""What embeds: the pooled features of a backbone, or the vectors of a trained embedding head."""
+"""What embeds: the pooled features of a backbone, or the vectors of a head that was trained to give some."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,16 @@ from zoo.engine.runtime import Runtime
 from zoo.padding import pad
 from zoo.protocols import RAGGED, Backbone, Batch, Pipeline
 from zoo.run import versions
+from zoo.serve_audio import scores_of, windows_for
 from zoo.serve_model import is_export
 from zoo.trained import load_trained, pipeline_for
 from zoo.weights import load_backbone
 from zoo.weights.hashes import sha256_of
 from zoo_registry.errors import UsageError
 from zoo_registry.registry import Registry
+
+VECTORS = ("embedding", "speaker-verification")
+"""Tasks whose heads give unit vectors."""
 
 MARKS = ("manifest.json", "model.json", "state.json")
 """A file that tells a run, a model folder or a checkpoint from a folder that happens to have a model's name."""
@@ -35,8 +40,9 @@ class Embedder:
         model_id, weights, sha256: which model, its weights as named, and their hash (None for random ones).
         pipeline: turns raw inputs into batches.
         backbone: on its device, in evaluation mode.
-        head: a trained embedding head, or None.
+        head: a trained head that gives vectors, or None.
         requires: packages whose versions decide the vectors.
+        dim: width of the vectors.
     """
 
     model_id: str
@@ -47,10 +53,7 @@ class Embedder:
     head: Any
     runtime: Runtime
     requires: tuple[str, ...]
-
-    @property
-    def dim(self) -> int:
-        return self.backbone.dim
+    dim: int
 
     def describe(self) -> dict[str, Any]:
         """Everything that decides a vector but the input, as JSON values."""
@@ -58,16 +61,29 @@ class Embedder:
             "model": self.model_id,
             "weights": self.weights,
             "sha256": self.sha256,
-            "vector": "embedding head" if self.head is not None else "pooled features",
+            "vector": "pooled features" if self.head is None else f"{self.head.task} head",
             "preprocessing": self.pipeline.describe(),
             "device": self.runtime.device.type,
             "precision": self.runtime.precision,
             "versions": versions(*self.requires),
         }
 
-    @torch.inference_mode()
     def run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """Decoded inputs to (B, D) float32."""
+        """Decoded inputs to (B, D) float32; of long recordings the mean over their windows, made a unit vector again
+        where a head gives such."""
+        if self.pipeline.modality != "audio":
+            return self._forward(arrays)
+
+        def twice(some: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+            vectors = list(self._forward(some))
+            return vectors, vectors
+
+        # A mean is decoded as speaker vectors are, or not at all.
+        decode = partial(scores_of, "regression" if self.head is None else self.head.task)
+        return np.stack(windows_for(self.pipeline.describe()).run(arrays, twice, decode)[1])
+
+    @torch.inference_mode()
+    def _forward(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         batch = self.pipeline.prepare(self.runtime.to_device(self._batch(arrays)))
         with self.runtime.autocast(self.runtime.precision):
             features = self.backbone(batch, ("pooled",))
@@ -92,7 +108,7 @@ def open_embedder(
     precision: str = "fp32",
 ) -> Embedder:
     """A model name with its pretrained weights, or what a training left: a run, a checkpoint or a model folder. One
-    trained with an embedding head gives that head's unit vectors, every other its backbone's pooled features.
+    trained with a head of :data:`VECTORS` gives that head's unit vectors, every other its backbone's pooled features.
 
     Args:
         max_length: longest text in tokens; of what was trained no more than in training.
@@ -110,7 +126,7 @@ def open_embedder(
         )
     folder = any((path / mark).is_file() for mark in MARKS)
     meta = _meta(path) if folder else {}
-    if folder and ((path / "state.json").is_file() or meta.get("task") == "embedding"):
+    if folder and ((path / "state.json").is_file() or meta.get("task") in VECTORS):
         made = _trained(path, registry, max_length, runtime)
     else:
         weights = str(path) if folder else None
@@ -124,6 +140,7 @@ def open_embedder(
             None,
             runtime,
             registry.model(loaded.model_id).spec.requires,
+            loaded.backbone.dim,
         )
     backbone: Any = made.backbone
     backbone.to(runtime.device).eval()
@@ -145,7 +162,7 @@ def _meta(path: Path) -> dict[str, Any]:
 def _trained(path: Path, registry: Registry, max_length: int | None, runtime: Runtime) -> Embedder:
     trained = load_trained(path, registry)
     model_id, head = trained.meta["model_id"], trained.task.head
-    own = head.task == "embedding"
+    own = head.task in VECTORS
     taken = _shortened(trained.task.backbone.input, max_length, model_id)
     pipeline = pipeline_for(model_id, taken, registry, trained.meta["head"] if own else None)
     if (path / "state.json").is_file():
@@ -153,9 +170,14 @@ def _trained(path: Path, registry: Registry, max_length: int | None, runtime: Ru
     else:
         sha256 = trained.meta.get("sha256", {}).get("backbone.safetensors")
     requires = registry.model(model_id).spec.requires
-    return Embedder(
-        model_id, str(path), sha256, pipeline, trained.task.backbone, head if own else None, runtime, requires
-    )
+    backbone = trained.task.backbone
+    dim = _width(backbone, head) if own else backbone.dim
+    return Embedder(model_id, str(path), sha256, pipeline, backbone, head if own else None, runtime, requires, dim)
+
+
+@torch.inference_mode()
+def _width(backbone: Backbone, head: Any) -> int:
+    return int(head(backbone(backbone.example_inputs(1), ("pooled",))).shape[-1])
 
 
 def _shortened(input: Any, max_length: int | None, model_id: str) -> Any:

@@ -57,7 +57,8 @@ def embed(
         data: a folder, table, text file or data-set name (:func:`zoo.embedding.inputs.find_inputs`).
         output: the file, ending in ``.parquet``.
         normalise: scale vectors to length 1.
-        batch_size: inputs at once; within a chunk texts of like lengths go together.
+        batch_size: inputs at once; within a chunk texts of like lengths go together. Of sounds so many are read at
+            once, and a minute goes through the network.
         chunk: inputs in a part.
         device, precision: as for training: ``fp32``, ``bf16`` or ``fp16``.
         max_length: longest text in tokens.
@@ -181,7 +182,9 @@ def _vectors(embedder: Embedder, items: Sequence[Any], batch_size: int) -> tuple
     found: dict[int, np.ndarray] = {}
     failed: dict[int, str] = {}
     ragged = embedder.pipeline.shape[0] == RAGGED
-    for decoded in _decoded(embedder.pipeline, items, len(items) if ragged else batch_size):
+    # Sounds are too large to hold a whole chunk of them.
+    whole = ragged and embedder.pipeline.modality != "audio"
+    for decoded in _decoded(embedder.pipeline, items, len(items) if whole else batch_size):
         failed.update({place: one.problem for place, one in decoded if isinstance(one, DataError)})
         good = [(place, one) for place, one in decoded if not isinstance(one, DataError)]
         if ragged:  # the longest first: memory runs out at once or never

@@ -21,13 +21,13 @@ from zoo.console import say
 from zoo.data.dataset import Table
 from zoo.exporting.card import write_card
 from zoo.exporting.parity import Parity, compare, compare_next, latencies, pick
-from zoo.exporting.precision import to_fp16, to_int8, to_int8_dynamic
+from zoo.exporting.precision import mostly_convolutions, to_fp16, to_int8, to_int8_dynamic
 from zoo.exporting.preprocess import check_supported, prepend_preprocessing, preprocess_graph
+from zoo.exporting.samples import calibration_batches, parity_samples, typical_sample
 from zoo.exporting.trace import LARGE, trace, weight_bytes
 from zoo.images import load_image, load_raw
-from zoo.measure import raw_labels
 from zoo.prepared import Prepared, run_data
-from zoo.protocols import Portable
+from zoo.protocols import Frames, Portable
 from zoo.run import Run, open_run, versions
 from zoo.serve_model import (
     FORMAT,
@@ -47,8 +47,6 @@ from zoo_registry.specs import InputSpec
 
 CARD_FILE = "MODEL_CARD.md"
 PARITY_SAMPLES = 1000
-CALIBRATION_SAMPLES = 128
-TYPICAL_SAMPLES = 200
 LATENCY_SECONDS = 3.0
 
 # (least agreement, largest logit difference). Host float32 repeats the same arithmetic, so anything but equality is a
@@ -61,7 +59,9 @@ LIMITS: dict[tuple[str, str], tuple[float, float]] = {
     ("host", "int8"): (0.95, math.inf),
     ("graph", "int8"): (0.95, math.inf),
 }
-
+# Sums over seconds of sound, and logarithms of what is nearly silent, round otherwise in another order.
+SOUND_TOLERANCE = 1e-2
+LOWER_IS_BETTER = ("mae", "perplexity", "wer", "cer", "eer")
 
 # What the export's model.json takes over from the run's.
 _KEPT = (
@@ -100,10 +100,12 @@ def export(
     Args:
         run: a finished run folder.
         output: a folder that does not exist or is empty.
-        preprocess: ``"host"``: the graph takes prepared float32 images, or token ids; ``"graph"``: raw uint8 (batch,
-            height, width, 3), with resizing, cropping and normalisation inside (images alone).
-        precision: ``"fp32"``, ``"fp16"``, or ``"int8"``: calibrated on training samples for images, dynamic for texts.
-        tolerance: largest accepted difference of a logit; None: 1e-3 for float32 with host preprocessing, else any.
+        preprocess: ``"host"``: the graph takes prepared float32 images, token ids, or waveforms; ``"graph"``: raw uint8
+            (batch, height, width, 3), with resizing, cropping and normalisation inside (images alone).
+        precision: ``"fp32"``, ``"fp16"``, or ``"int8"``: calibrated on training samples for images and for networks of
+            sound that are mostly convolutions, else dynamic.
+        tolerance: largest accepted difference of a logit; None: 1e-3 (sounds: 1e-2) for float32 with host
+            preprocessing, else any.
         min_agreement: least accepted share of equal answers; None: 1.0, 0.99 (graph or fp16) or 0.95 (int8).
         force: replace ``output`` if it is an export.
 
@@ -122,7 +124,9 @@ def export(
         check_supported(spec)
     if weight_bytes(model.module) > LARGE and (preprocess, precision) != ("host", "fp32"):
         raise UsageError("The model is too large for one ONNX file.", "Export with host preprocessing in fp32.")
-    calibrates = precision == "int8" and spec.modality == "image"
+    if tolerance is None and spec.modality == "audio" and (preprocess, precision) == ("host", "fp32"):
+        tolerance = SOUND_TOLERANCE
+    calibrates = precision == "int8" and spec.modality != "text"
     splits = ("train", "val") if calibrates else ("val",)
     data = run_data(opened, model.pipeline, splits)
 
@@ -156,11 +160,15 @@ def _build(
         say(f"export: converting to {precision}")
         if precision == "fp16":
             to_fp16(plain, target)
-        elif spec.modality == "text":
+        elif spec.modality == "text" or (spec.modality == "audio" and not mostly_convolutions(plain)):
             to_int8_dynamic(plain, target)
         else:
-            to_int8(plain, target, _calibration(model, data))
-            meta["calibration"] = {"samples": min(CALIBRATION_SAMPLES, len(data.stores["train"])), "split": "train"}
+            feeds = calibration_batches(model, data)
+            to_int8(plain, target, feeds)
+            meta["calibration"] = {
+                "samples": sum(len(one[model.pipeline.input_name]) for one in feeds),
+                "split": "train",
+            }
     if preprocess == "graph":
         for path in (target, plain):
             if path.exists():
@@ -170,13 +178,13 @@ def _build(
 
     exported = OnnxModel(folder)
     rows = pick(len(data.stores["val"]), PARITY_SAMPLES)
-    table = _samples(data, "val", rows)
-    say(f"export: comparing with torch on {len(rows)} validation samples")
+    table = parity_samples(data, "val", rows)
+    say(f"export: comparing with torch on {len(table)} validation samples")
     parity = _compare(model, exported, table)
     meta["parity"] = {**dataclasses.asdict(parity), "data": "val"}
     if preprocess == "graph":
         meta["parity"]["pixels"] = _pixel_difference(model, folder / MODEL_FILE, spec, table.columns["input"][:100])
-    meta["latency"] = _latency(model, exported, plain if plain.exists() else None, _typical(exported, table))
+    meta["latency"] = _latency(model, exported, plain if plain.exists() else None, typical_sample(exported, table))
     meta["notes"] = _notes(parity, meta, precision)
     plain.unlink(missing_ok=True)
     _seal(folder, meta)
@@ -198,6 +206,7 @@ def _compare(model: TorchModel, exported: OnnxModel, table: Table) -> Parity:
 
 
 def _meta(model: TorchModel, path: Path, run: Run, preprocess: str, precision: str) -> dict[str, Any]:
+    backbone = model.module.backbone
     return {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
@@ -208,6 +217,7 @@ def _meta(model: TorchModel, path: Path, run: Run, preprocess: str, precision: s
         "opset": onnx.load(str(path), load_external_data=False).opset_import[0].version,
         "versions": versions("onnx", "onnxruntime", "timm"),
         "trained_sha256": model.meta.get("sha256", {}),
+        **({"frame_seconds": backbone.frame_seconds} if isinstance(backbone, Frames) else {}),
     }
 
 
@@ -240,24 +250,6 @@ def _seal(folder: Path, meta: dict[str, Any]) -> None:
     (folder / META_FILE).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
-def _samples(data: Prepared, split: str, rows: np.ndarray) -> Table:
-    """Raw inputs and labels of some of a split's readable rows, for both sides to answer from the start."""
-    truth = raw_labels(data.dataset, split)
-    kept = np.unique([data.tables[split].columns["owner"][row] for row in data.stores[split].kept[rows]])
-    return Table(
-        {
-            "input": data.dataset.splits[split].take(kept).columns["input"],
-            "label": [truth[row] for row in kept],
-        }
-    )
-
-
-def _calibration(model: TorchModel, data: Prepared) -> np.ndarray:
-    store = data.stores["train"]
-    decoded = torch.from_numpy(store.take(pick(len(store), CALIBRATION_SAMPLES)))
-    return model.pipeline.prepare({model.pipeline.input_name: decoded})[model.pipeline.input_name].numpy()
-
-
 def _pixel_difference(model: TorchModel, path: Path, spec: InputSpec, items: list[Any]) -> dict[str, float]:
     """Prepared pixels of the graph against the pipeline's, in levels of 0..255."""
     front = path.with_name("front.onnx")
@@ -273,16 +265,6 @@ def _pixel_difference(model: TorchModel, path: Path, spec: InputSpec, items: lis
         worst = max(worst, float(levels.max()))
         off.append(float((levels > 0.5).mean()))
     return {"samples": len(items), "max_levels": round(worst, 2), "share_differing": float(np.mean(off))}
-
-
-def _typical(exported: OnnxModel, table: Table) -> np.ndarray:
-    """The first sample, or the one of median length among the first of them, decoded."""
-    items = exported.rows(table).columns["input"]
-    if exported.texts is None:
-        return exported.decode(items[0])
-    decoded = map(exported.decode, items[:TYPICAL_SAMPLES])
-    arrays = sorted((part for array in decoded for part in exported.texts.parts(array)), key=len)
-    return arrays[len(arrays) // 2]
 
 
 def _latency(model: TorchModel, exported: OnnxModel, plain: Path | None, array: np.ndarray) -> dict[str, Any]:
@@ -308,6 +290,8 @@ def _latency(model: TorchModel, exported: OnnxModel, plain: Path | None, array: 
     result["threads"] = 1
     if exported.texts is not None:
         result["tokens"] = len(array)
+    if exported.sounds is not None:
+        result["seconds"] = round(len(array) / exported.sounds.rate, 3)
     result["speedup_over_torch"] = round(found["torch_ms"] / found["onnx_ms"], 2)
     if plain is not None:
         result["speedup_over_onnx_fp32"] = round(found["onnx_fp32_ms"] / found["onnx_ms"], 2)
@@ -337,7 +321,7 @@ def _notes(parity: Parity, meta: dict[str, Any], precision: str) -> list[str]:
         else:
             notes.append(f"{precision} is {factor:.2f}x as fast as fp32 in onnxruntime on this CPU.")
     loss = parity.score_torch - parity.score_onnx
-    if parity.score_name in ("mae", "perplexity"):
+    if parity.score_name in LOWER_IS_BETTER:
         loss = -loss
     if precision != "fp32" and loss > 0:
         notes.append(

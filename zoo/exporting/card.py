@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from zoo.serve_audio import BY_FRAME
+
 _TEMPLATE = """\
 ---
 library_name: onnx
@@ -46,6 +48,10 @@ orientation before; all images of one batch have one size.
 {%- elif p.kind == "text" -%}
 Tokenisation: `tokenizer.json` (package `tokenizers`), at most {{ p.max_length }} tokens with the special ones; longer
 texts are cut{{ use.windows }}. Shorter texts of a batch are padded at the end with id {{ p.pad }} and attention mask 0.
+{%- elif p.kind == "audio" -%}
+Sound: one channel at {{ p.rate }} samples a second in -1 to 1 (the mean of the channels, resampled; 16-bit samples
+divided by 32768), any length. Shorter clips of a batch are padded at the end with zeros; `length` holds the real
+samples of each. Spectra and normalisation are inside the graph.{{ long }}
 {%- elif p.kind == "image" -%}
 Preprocessing: {{ resize }}; centre crop {{ p.size[2] }} x {{ p.size[1] }}; divide by 255; subtract {{ p.mean }};
 divide by {{ p.std }} ({{ p.colour }}).
@@ -63,7 +69,8 @@ On {{ parity.samples }} validation samples, from the raw files to the answer:
 Same answer: {{ "%.2f" | format(100 * parity.agreement) }} %. \
 Largest logit difference: {{ "%.2g" | format(parity.max_logit_difference) }}. \
 Latency on one CPU thread{{ ", preprocessing included" if m.preprocess == "graph" }}\
-{{ ", for a text of %d tokens" | format(latency.tokens) if latency.tokens }}.
+{{ ", for a text of %d tokens" | format(latency.tokens) if latency.tokens }}\
+{{ ", for a clip of %.2f s" | format(latency.seconds) if latency.seconds }}.
 {% for note in m.notes %}
 > {{ note }}
 {% endfor %}
@@ -93,6 +100,9 @@ _KIND = {
     "question-answering": "A reader that finds answers to questions in a text",
     "embedding": "{} embedding model",
     "generation": "A language model",
+    "transcription": "A speech recogniser (CTC)",
+    "frame-classification": "A classifier of stretches of sound",
+    "speaker-verification": "A model of voices: it tells whether two recordings are of one speaker",
 }
 _USE = {
     "image": {
@@ -107,6 +117,13 @@ _USE = {
         "package": "tokenizers",
         "call": 'model.predict(["some text"])            # [{"label": ..., "score": ..., "scores": {...}}]',
         "others": "authors, subjects or languages",
+        "windows": "",
+    },
+    "audio": {
+        "argument": "clip.wav",
+        "package": "soundfile",
+        "call": 'model.predict(["clip.wav"])             # [{"label": ..., "score": ..., "scores": {...}}]',
+        "others": "microphones, rooms or speakers",
         "windows": "",
     },
 }
@@ -126,6 +143,9 @@ _OUTPUTS = {
     "token-classification": "probabilities for each token, in the order of the labels",
     "question-answering": "probabilities of each token as the first and as the last of the answer",
     "embedding": "vectors of length one",
+    "speaker-verification": "vectors of length one; the cosine of two tells how alike the voices are",
+    "transcription": "probabilities for each frame: of the blank, then of the labels in their order",
+    "frame-classification": "probabilities for each frame, in the order of the labels",
 }
 
 
@@ -136,12 +156,20 @@ def write_card(meta: Mapping[str, Any]) -> str:
     preprocessing = meta["preprocessing"]
     scores = _OUTPUTS.get(meta["task"], "probabilities, in the order of the labels")
     logits = "of the token that follows each text" if meta["task"] == "generation" else ""
-    meanings = {"logits": f"output {logits}".strip(), "scores": f"output: {scores}"}
+    sound = preprocessing.get("kind") == "audio"
+    meanings = {
+        "waveform": "input: sound of one channel, as below",
+        "length": "input: real samples of each clip",
+        "logits": f"output {logits}".strip(),
+        "scores": f"output: {scores}",
+        "frames": "output: how many frames of each clip are real",
+    }
     tensors = [
         {**one, "shape": " x ".join(map(str, one["shape"])), "meaning": meanings.get(one["name"], "input")}
         for one in [*meta["onnx_inputs"], *meta["onnx_outputs"]]
     ]
     modality = str(preprocessing.get("kind", "image"))
+    article = "An image" if modality == "image" else "A sound" if sound else f"A {modality}"
     use = {**_USE.get(modality, _USE["image"]), **_TASK_USE.get(meta["task"], {})}
     metrics = ", ".join(f"{k} {v:.4g}" for k, v in meta["metrics"].items() if isinstance(v, int | float))
     template = Environment(autoescape=False, undefined=StrictUndefined, keep_trailing_newline=True)
@@ -149,13 +177,14 @@ def write_card(meta: Mapping[str, Any]) -> str:
         m=meta,
         p=preprocessing,
         started=_started(meta["weights_id"]),
-        kind=_KIND.get(meta["task"], "{} model").format("An image" if modality == "image" else f"A {modality}"),
+        kind=_KIND.get(meta["task"], "{} model").format(article),
+        long=_long(meta),
         use=use,
         limits=_limits(meta, use["others"]),
         shown=shown,
         tensors=tensors,
         parity=meta["parity"],
-        latency={"tokens": 0, **meta["latency"]},
+        latency={"tokens": 0, "seconds": 0, **meta["latency"]},
         metrics=metrics,
         resize=_resize(preprocessing),
     )
@@ -172,14 +201,27 @@ def _limits(meta: Mapping[str, Any], others: str) -> str:
         )
     else:
         told[0] += ":\n`zoo evaluate DIR --data YOUR_DATA`."
-    if meta["labels"] and task != "token-classification":
+    if meta["labels"] and task not in ("token-classification", "transcription", "speaker-verification"):
         told.append("Inputs of none of the labels still get one.")
-    if meta["precision"] == "int8" and meta["preprocessing"].get("kind") == "text":
+    kind = meta["preprocessing"].get("kind")
+    if meta["precision"] == "int8" and kind in ("text", "audio") and "calibration" not in meta:
         told.append(
             "Dynamic int8 scales a batch by its largest value: for the same answer whatever its neighbours, give the "
-            "graph one text at a time, as `OnnxModel` does."
+            f"graph one {'text' if kind == 'text' else 'clip'} at a time, as `OnnxModel` does."
         )
     return " ".join(told)
+
+
+def _long(meta: Mapping[str, Any]) -> str:
+    """What `OnnxModel` does with recordings that are longer than the network heard in training."""
+    limit = meta["input"].get("seconds")
+    if meta["preprocessing"].get("kind") != "audio" or not limit:
+        return ""
+    if meta["task"] in BY_FRAME:
+        how = "are cut in their pauses, without overlap, and the frames of the parts put one after another"
+    else:
+        how = "are heard in windows of that length that cover them, and the logits of the windows averaged"
+    return f" Recordings longer than {limit:g} s\n{how}; `OnnxModel` does so."
 
 
 def _started(weights_id: str | None) -> str:

@@ -22,6 +22,11 @@ def check_supported(spec: InputSpec) -> None:
     Raises:
         UsageError: naming what does not fit.
     """
+    if spec.modality == "audio":
+        raise UsageError(
+            "The graph of a sound model starts at the waveform already: spectra and normalisation are inside.",
+            "Leave --preprocess out.",
+        )
     problem = ""
     if spec.modality == "text":
         problem = "ONNX has no tokenizers, so texts become token ids on the host (tokenizer.json lies beside the graph)"

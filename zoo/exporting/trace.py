@@ -1,4 +1,5 @@
-"""A trained task as an ONNX graph: ``(logits, scores) = f(inputs)`` with a dynamic batch; texts of any length."""
+"""A trained task as an ONNX graph: ``(logits, scores) = f(inputs)`` with a dynamic batch; texts and sounds of any
+length."""
 
 from __future__ import annotations
 
@@ -15,11 +16,13 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from zoo.protocols import DynamicAxes
+from zoo.protocols import DynamicAxes, Frames
+from zoo.serve_audio import BY_FRAME
 from zoo.tasks import SupervisedTask
 from zoo_registry.errors import ZooError
 
 OPSET = 20
+PRODUCTS = ("Gemm", "MatMul", "Conv")
 LARGE = 1_800_000_000
 """Bytes of weights above which they go beside the graph: a protobuf message ends at 2 GiB."""
 
@@ -36,6 +39,19 @@ class _Decoded(nn.Module):
         logits = self.logits(*inputs)
         decoded = self.head.decode(logits, None)
         return logits, decoded["value"] if self.head.task == "regression" else decoded["scores"]
+
+
+class _ByFrame(nn.Module):
+    """What :class:`_Decoded` gives, and how many frames of it are real: sounds of a batch differ in length."""
+
+    def __init__(self, task: SupervisedTask) -> None:
+        super().__init__()
+        self.decoded = _Decoded(task)
+        self.backbone = task.backbone
+        self.length = list(task.example_inputs(1)).index("length")
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return *self.decoded(*inputs), self.backbone.frames(inputs[self.length])  # type: ignore[attr-defined]
 
 
 class _NextToken(nn.Module):
@@ -59,14 +75,14 @@ def weight_bytes(task: nn.Module) -> int:
 
 def trace(task: SupervisedTask, path: Path, name: str) -> None:
     """Write ``path`` (and ``path`` + ``.data`` for very large models): inputs under the task's own names, outputs
-    ``logits`` (batch, C) and ``scores`` (batch, C) or (batch,), both with one row a token where the head answers so;
-    for generation ``logits`` (batch, V) of the next token alone.
+    ``logits`` (batch, C) and ``scores`` (batch, C) or (batch,), both with one row a token or frame where the head
+    answers so; of sounds then also ``frames`` (batch,) int64, how many are real. For generation ``logits`` (batch, V)
+    of the next token alone.
 
     Raises:
         ZooError: torch cannot trace the network.
     """
-    generates = task.head.task == "generation"
-    module = (_NextToken(task) if generates else _Decoded(task)).eval()
+    module, outputs = _traceable(task)
     example = task.example_inputs(2)
     with _quietly():
         try:
@@ -75,7 +91,7 @@ def trace(task: SupervisedTask, path: Path, name: str) -> None:
                 tuple(example.values()),
                 dynamo=True,
                 input_names=list(example),
-                output_names=["logits"] if generates else ["logits", "scores"],
+                output_names=outputs,
                 dynamic_shapes=(_dynamic(task, tuple(example)),),
                 opset_version=OPSET,
                 verbose=False,
@@ -92,6 +108,15 @@ def trace(task: SupervisedTask, path: Path, name: str) -> None:
     model = onnx.load(str(path), load_external_data=False)
     strip(model)
     path.write_bytes(model.SerializeToString())
+
+
+def _traceable(task: SupervisedTask) -> tuple[nn.Module, list[str]]:
+    """(what is traced, the names of its outputs)."""
+    if task.head.task == "generation":
+        return _NextToken(task).eval(), ["logits"]
+    if task.head.task in BY_FRAME and isinstance(task.backbone, Frames):
+        return _ByFrame(task).eval(), ["logits", "scores", "frames"]
+    return _Decoded(task).eval(), ["logits", "scores"]
 
 
 def _dynamic(task: SupervisedTask, names: Sequence[str]) -> tuple[dict[int, Any], ...]:
@@ -123,9 +148,29 @@ def tail(model: ModelProto) -> list[str]:
     waiting, names = [one.name for one in model.graph.output], set()
     while waiting:
         node = made.get(waiting.pop())
-        if node is not None and node.op_type not in ("Gemm", "MatMul", "Conv") and node.name not in names:
+        if node is not None and node.op_type not in PRODUCTS and node.name not in names:
             names.add(node.name)
             waiting += node.input
+    return [node.name for node in model.graph.node if node.name in names]
+
+
+def front(model: ModelProto) -> list[str]:
+    """Names of the nodes that make normalised spectra of a waveform: all up to the first logarithms, and from there to
+    the next product. Powers span more orders of magnitude than float16 or int8 hold."""
+    made = {output: node for node in model.graph.node for output in node.output}
+    behind, names = set(tail(model)), set()
+    logs = [node for node in model.graph.node if node.op_type == "Log" and node.name not in behind]
+    known = {output for node in logs for output in node.output}
+    waiting = list(logs)
+    for node in model.graph.node:  # in the order of computation
+        if node.op_type not in PRODUCTS and known.intersection(node.input):
+            known.update(node.output)
+            waiting.append(node)
+    while waiting:
+        node = waiting.pop()
+        if node.name not in names:
+            names.add(node.name)
+            waiting += [made[name] for name in node.input if name in made]
     return [node.name for node in model.graph.node if node.name in names]
 
 

@@ -7,7 +7,7 @@ numpy and onnxruntime alone.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -23,6 +23,9 @@ KINDS = {
     "question-answering": "zoo.kinds.spans",
     "embedding": "zoo.kinds.embedding",
     "generation": "zoo.kinds.generation",
+    "transcription": "zoo.kinds.transcription",
+    "frame-classification": "zoo.kinds.frames",
+    "speaker-verification": "zoo.kinds.speakers",
 }
 """Module of each task."""
 
@@ -41,6 +44,9 @@ class Outcome:
         arrays: the decoded samples, where a kind needs them to read its scores; else empty.
         owner: (n,) position of the user's input that each sample comes from (several windows of one long text).
         truth: labels, one a sample, or empty.
+        starts: (n,) seconds into the user's input at which each sample begins; empty: all at its beginning.
+        frame_seconds: from one frame to the next, where scores have one row a frame of sound.
+        threshold: from which score on the model says yes, where it does.
     """
 
     scores: Entries
@@ -48,9 +54,25 @@ class Outcome:
     arrays: Sequence[np.ndarray] = ()
     owner: Entries = ()
     truth: Entries = ()
+    starts: Entries = ()
+    frame_seconds: float = 0.0
+    threshold: float | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
+
+
+def model_facts(meta: Mapping[str, Any], hop: int) -> dict[str, Any]:
+    """The fields of an :class:`Outcome` that follow from the model.
+
+    Args:
+        meta: its ``model.json``.
+        hop: samples of sound from one of its frames to the next; 0: it has one answer a recording.
+    """
+    return {
+        "frame_seconds": hop / meta["preprocessing"]["rate"] if hop else 0.0,
+        "threshold": (meta.get("metrics") or {}).get("threshold"),
+    }
 
 
 class Kind(Protocol):

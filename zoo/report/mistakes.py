@@ -15,11 +15,13 @@ from zoo.entities import Spans, find, matches, scheme_of
 from zoo.kinds import Outcome
 from zoo.kinds.spans import compare, measured_answers
 from zoo.kinds.tokens import tagged
+from zoo.kinds.transcription import faults, texts
 
 THUMBNAIL = 150
 MOST = 24
 MOST_WORDS = 120
 AROUND = 120
+MOST_CHARACTERS = 400
 Thumbnails = Callable[[Sequence[int]], np.ndarray]
 
 
@@ -131,6 +133,30 @@ def worst_answers(outcome: Outcome) -> dict[str, Any]:
         )
     cards.sort(key=lambda card: card["order"])  # type: ignore[arg-type, return-value]
     return {"total": len(cards), "n": len(given), "cards": cards[:MOST]}
+
+
+def worst_transcripts(outcome: Outcome, names: Sequence[str], inputs: Sequence[str]) -> dict[str, Any]:
+    """The recordings with the most wrong words.
+
+    Args:
+        inputs: names of the recordings.
+    """
+    cards: list[dict[str, Any]] = []
+    for given, wanted, name in zip(texts(outcome, names), outcome.truth, inputs, strict=True):
+        wrong, words, *_, right = faults(given, str(wanted))
+        if not right:
+            cards.append(
+                {
+                    "given": shorten(given, MOST_CHARACTERS) or "nothing",
+                    "wanted": shorten(str(wanted), MOST_CHARACTERS) or "nothing",
+                    "wrong": f"{wrong} of {words} words",
+                    "name": _short(name),
+                    "path": name,
+                    "errors": wrong,
+                }
+            )
+    cards.sort(key=lambda card: -card["errors"])
+    return {"total": len(cards), "n": len(outcome), "cards": cards[:MOST]}
 
 
 def _parts(words: Sequence[str], found: Spans, names: Sequence[str], right: np.ndarray) -> list[dict[str, str]]:

@@ -23,8 +23,9 @@ from zoo.report.charts import (
     reliability,
     scatter,
 )
-from zoo.report.mistakes import Thumbnails, worst_answers, worst_samples, worst_sentences
+from zoo.report.mistakes import Thumbnails, worst_answers, worst_samples, worst_sentences, worst_transcripts
 from zoo.run import write_text
+from zoo.verification import trials
 
 NAMES = {
     "accuracy": "accuracy",
@@ -52,9 +53,17 @@ NAMES = {
     "recall_at_10": "recall at 10",
     "mrr": "mean reciprocal rank",
     "perplexity": "perplexity",
+    "wer": "word error rate",
+    "cer": "character error rate",
+    "event_f1": "F1 of events",
+    "event_precision": "precision of events",
+    "event_recall": "recall of events",
+    "eer": "equal error rate",
+    "min_dcf": "least detection cost",
+    "threshold": "threshold of the equal error rate",
 }
 NOT_PERCENT = frozenset(
-    {"auroc", "calibration_error", "log_loss", "mae", "rmse", "r2", "pearson", "spearman", "mrr", "perplexity"}
+    "auroc calibration_error log_loss mae rmse r2 pearson spearman mrr perplexity min_dcf threshold".split()  # noqa: SIM905
 )
 SAMPLES = frozenset({"classification", "multi-label", "regression"})
 """Tasks with one answer a sample, whose worst are shown as cards."""
@@ -111,14 +120,16 @@ def write_report(
         stages=_curves(list(events)),
         confusion=confusion_heatmap(confusion, names) if confusion is not None and len(names) <= 200 else None,
         confusions=_top_confusions(confusion, names) if confusion is not None else [],
+        confused=_confused(evaluation),
         calibration=_calibration(outcome) if task == "classification" else None,
-        values=_value_charts(outcome) if task == "regression" else [],
+        values=_charts(task, outcome),
         classes=_classes(evaluation),
         mistakes=worst_samples(task, outcome, inputs, names, thumbnails, dataset.modality == "text")
         if task in SAMPLES
         else None,
         sentences=worst_sentences(outcome, names) if task == "token-classification" else None,
         answers=worst_answers(outcome) if task == "question-answering" else None,
+        transcripts=worst_transcripts(outcome, names, inputs) if task == "transcription" else None,
         splits=_splits(dataset),
         notes=[*dataset.notes, *evaluation.get("notes", [])],
         origin=dataset.origin,
@@ -233,6 +244,31 @@ def _calibration(outcome: Outcome) -> Markup:
     return reliability(scores[np.arange(len(scores)), best], best == labels)
 
 
+def _confused(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the table of words that were taken for others."""
+    return [
+        {
+            "true": one["true"] or "–",
+            "predicted": one["predicted"] or "–",
+            "count": one["count"],
+            "share": "–" if one["share"] is None else f"{one['share']:.0%}",
+        }
+        for one in evaluation.get("confused", [])
+    ]
+
+
+def _charts(task: str, outcome: Outcome) -> list[dict[str, Any]]:
+    if task == "regression":
+        return _value_charts(outcome)
+    return _trial_charts(outcome) if task == "speaker-verification" else []
+
+
+def _trial_charts(outcome: Outcome) -> list[dict[str, Any]]:
+    same, other = trials(np.stack(list(outcome.scores)), np.asarray(outcome.truth))
+    pairs = (("of one speaker", same), ("of different speakers", other))
+    return [{"title": f"Pairs {of}", "svg": histogram(f"pairs {of}", some, x_label="cosine")} for of, some in pairs]
+
+
 def _value_charts(outcome: Outcome) -> list[dict[str, Any]]:
     predicted, truth = (np.asarray(part).reshape(len(outcome)) for part in (outcome.scores, outcome.truth))
     return [
@@ -261,18 +297,23 @@ def _classes(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _splits(dataset: DataSet) -> dict[str, Any]:
     """Sizes, and samples per class where there are classes."""
     sizes = {split: len(table) for split, table in dataset.splits.items()}
+    # The units of transcripts are no classes of theirs.
+    labels = () if dataset.task == "transcription" else dataset.labels
     counts: dict[str, Counter[int]] = {}
-    if dataset.labels:
+    if labels:
         for split, table in dataset.splits.items():
-            ids = (
-                i for entry in table.columns["label"] for i in (entry if isinstance(entry, list | tuple) else [entry])
-            )
-            counts[split] = Counter(int(i) for i in ids)
+            counts[split] = Counter(i for entry in table.columns["label"] for i in _classes_of(entry))
     rows: list[dict[str, Any]] = [
-        {"label": label, "counts": [counts[split][i] for split in sizes]} for i, label in enumerate(dataset.labels)
+        {"label": label, "counts": [counts[split][i] for split in sizes]} for i, label in enumerate(labels)
     ]
     most = max((count for row in rows for count in row["counts"]), default=1) or 1
     return {"sizes": sizes, "rows": rows, "most": most}
+
+
+def _classes_of(entry: Any) -> list[int]:
+    """The class ids of a label: one, several, or those of events."""
+    parts = entry if isinstance(entry, list | tuple) else [entry]
+    return [int(part[2] if isinstance(part, list | tuple) else part) for part in parts]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -45,6 +45,7 @@ def load_backbone(
     registry: Registry | None = None,
     size: int | None = None,
     max_length: int | None = None,
+    seconds: float | None = None,
     input: InputSpec | None = None,
 ) -> LoadedBackbone:
     """Build a model without its classifier and load its weights, strictly. Arguments as in
@@ -56,7 +57,7 @@ def load_backbone(
         MissingDependency: a package the model needs is not installed.
         WeightsError: the file is damaged, would run code, or does not fit: nothing but the classifier may be left over.
     """
-    made = identify_weights(name, weights=weights, registry=registry, size=size, max_length=max_length)
+    made = identify_weights(name, weights=weights, registry=registry, size=size, max_length=max_length, seconds=seconds)
     if input is not None:
         made = dataclasses.replace(made, input=input)
     builder = load_builder(made.spec.builder, made.spec.requires, made.spec.extra)

@@ -36,6 +36,7 @@ class WeightsId:
         weights: the record of the checkpoint, where there is one. For a file of the user's: of the tag it stands in
             for, which tells how such files are laid out.
         plugin, plugin_version: the distribution that provides the model.
+        own_input: True where the weights are of a run, whose input contract was settled when it was trained.
     """
 
     model_id: str
@@ -48,6 +49,7 @@ class WeightsId:
     weights: WeightsSpec | None = None
     plugin: str = ""
     plugin_version: str = ""
+    own_input: bool = False
 
 
 def identify_weights(
@@ -57,6 +59,7 @@ def identify_weights(
     registry: Registry | None = None,
     size: int | None = None,
     max_length: int | None = None,
+    seconds: float | None = None,
 ) -> WeightsId:
     """Resolve a model name and its weights, fetching the file where it is not on this machine.
 
@@ -66,6 +69,7 @@ def identify_weights(
             file, a run folder, its ``model/`` folder, or a folder that holds ``model.safetensors``.
         size: side of square input images in pixels instead of the weights' own.
         max_length: longest text in tokens instead of the weights' own.
+        seconds: of sound that the network hears at once instead of the weights' own; 0: whole recordings.
 
     Raises:
         UnknownName, AmbiguousName: the name or tag.
@@ -78,14 +82,12 @@ def identify_weights(
 
         registry = zoo.default_registry()
     resolved = registry.model(name)
-    if (prefix := resolved.spec.prefix) and "repo" not in resolved.spec.options:
-        raise UnknownName(
-            f"'{name}' is no model by itself.", f"Write {prefix}ORG/NAME[@REVISION], or {prefix}./FOLDER."
-        )
+    if resolved.spec.prefix:
+        raise UnknownName(f"'{name}' is no model by itself.", f"Write one of many: {resolved.spec.summary}")
     made = _identify(resolved, weights, registry)
     return dataclasses.replace(
         made,
-        input=_resized(made, size, max_length),
+        input=_resized(made, size, max_length, seconds),
         plugin=resolved.plugin.distribution,
         plugin_version=resolved.plugin.version,
     )
@@ -113,7 +115,7 @@ def _identify(resolved: ResolvedModel, weights: str | None, registry: Registry) 
 def _by_tag(tag: str, resolved: ResolvedModel, registry: Registry) -> WeightsSpec | None:
     records = {record.tag: record for record in registry.weights_of(resolved.id)}
     tag = tag.removeprefix(f"{resolved.id}@").removeprefix(f"{resolved.spec.name}@").removeprefix("@")
-    if resolved.spec.prefix and not Path(tag).suffix:  # its tags are revisions, which only its source knows
+    if resolved.spec.derive and not tag.endswith(FILE_SUFFIXES):  # its tags are known where it came from
         return registry.model(f"{resolved.id}@{tag}").weights
     if tag in records:
         return records[tag]
@@ -183,16 +185,20 @@ def _from_model_folder(path: Path, folder: Path, resolved: ResolvedModel) -> Wei
             "Restore it from a copy, or train again.",
         )
     taken = _with_assets(taken, folder, resolved.spec, resolved.weights)
-    return WeightsId(resolved.id, str(path), digest, f"run {path}", taken, resolved.spec, file)
+    return WeightsId(resolved.id, str(path), digest, f"run {path}", taken, resolved.spec, file, own_input=True)
 
 
-def _resized(made: WeightsId, size: int | None, max_length: int | None) -> InputSpec:
-    """The input contract with the asked-for size; texts no longer than the network can take.
+def _resized(made: WeightsId, size: int | None, max_length: int | None, seconds: float | None) -> InputSpec:
+    """The input contract with the asked-for size or length; texts no longer than the network can take.
 
     Raises:
         UsageError: the size makes no sense, or not for this modality.
     """
     spec = made.input
+    if spec.modality == "audio":
+        return _heard(made, size, max_length, seconds)
+    if seconds is not None:
+        raise UsageError(f"{made.model_id} takes no sound, so it has no length in seconds.", "Leave --seconds out.")
     texts = len(spec.size) == 1
     if size is not None and texts:
         raise UsageError(f"{made.model_id} takes no images, so it has no image size.", "Did you mean --max-length?")
@@ -205,6 +211,22 @@ def _resized(made: WeightsId, size: int | None, max_length: int | None) -> Input
     if size < 1:
         raise UsageError(f"An image side of {size} pixels makes no sense.", "Give a --size of 32 or more.")
     return dataclasses.replace(spec, size=(spec.size[0], size, size))
+
+
+def _heard(made: WeightsId, size: int | None, max_length: int | None, seconds: float | None) -> InputSpec:
+    """The input contract of a network of sound, with the asked-for length."""
+    for flag, given in (("--size", size), ("--max-length", max_length)):
+        if given is not None:
+            raise UsageError(
+                f"{made.model_id} takes sound, whose length {flag} does not set.", "Did you mean --seconds?"
+            )
+    if seconds is None:
+        return made.input
+    if not 0 <= seconds < float("inf") or 0 < seconds * made.input.rate < 1:
+        raise UsageError(
+            f"A stretch of {seconds:g} seconds makes no sense.", "Give --seconds of 0.1 or more; 0: whole recordings."
+        )
+    return dataclasses.replace(made.input, seconds=float(seconds))
 
 
 def _length(made: WeightsId, usual: int, asked: int | None) -> int:

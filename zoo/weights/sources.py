@@ -19,6 +19,7 @@ from zoo.local import HUB_FILES
 from zoo.net import hub_endpoint, reachable
 from zoo.paths import cache_dir, offline
 from zoo.weights.hashes import agrees
+from zoo.weights.pins import pin, pin_file, pinned
 from zoo.weights.shards import INDEX_SUFFIX, checkpoint_sha256, is_index, shard_names
 from zoo_registry.errors import PluginError, WeightsError
 from zoo_registry.specs import WeightsSpec
@@ -125,7 +126,7 @@ def _parse(source: str, spec: WeightsSpec) -> tuple[str, str]:
             f"The weights {spec.model}@{spec.tag} have an unknown source {source!r}.",
             "Report it to the plugin's author: sources start with package:, hub: or url:.",
         )
-    if kind == "url" and not spec.sha256:
+    if kind == "url" and not (spec.sha256 or spec.trust_first):
         raise PluginError(
             f"The weights {spec.model}@{spec.tag} come from an address without a sha256.",
             "Report it to the plugin's author: what is fetched must be checkable.",
@@ -138,11 +139,16 @@ def _cached(weights_id: str, spec: WeightsSpec) -> Found | None:
     path = weights_file(slot) if slot.is_dir() else None
     if path is None:
         return None
-    digest = checkpoint_sha256(path)
-    if not agrees(digest, spec.sha256):
+    digest, expected = checkpoint_sha256(path), _expected(path, spec)
+    if not agrees(digest, expected):
         path.unlink(missing_ok=True)
-        raise _wrong_hash(path, digest, spec, "It was removed from the cache; run again to fetch it anew.")
+        raise _wrong_hash(path, digest, expected, spec, "It was removed from the cache; run again to fetch it anew.")
     return _complete(Found(path, digest, f"cache {path}"), spec)
+
+
+def _expected(file: Path, spec: WeightsSpec) -> str | None:
+    """The sha256 that a file in the cache must have: the published one, else that of its first fetch."""
+    return spec.sha256 or (pinned(file) if spec.trust_first else None)
 
 
 def weights_file(folder: Path) -> Path | None:
@@ -280,15 +286,17 @@ def _from_url(url: str, weights_id: str, spec: WeightsSpec) -> Path:
     name = PurePosixPath(parsed.path).name
     target = slot / (name if name.endswith(FILE_SUFFIXES) else "model.pth")
     temporary = slot / f".{os.getpid()}.part"
-    digest = hashlib.sha256()
+    expected = _expected(target, spec)
     try:
         slot.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=30) as answer, temporary.open("wb") as file:
-            while chunk := answer.read(1 << 20):
-                digest.update(chunk)
-                file.write(chunk)
-        if not agrees(digest.hexdigest(), spec.sha256):
-            raise _wrong_hash(url, digest.hexdigest(), spec, "Nothing was kept; the file changed or was damaged.")
+        digest = _download(url, temporary)
+        if not agrees(digest, expected):
+            remedy = "Nothing was kept; the file changed or was damaged."
+            if not spec.sha256:
+                remedy += f" To trust the new one, delete {pin_file(target)}."
+            raise _wrong_hash(url, digest, expected, spec, remedy)
+        if expected is None:
+            pin(target, digest)
         temporary.replace(target)
     except urllib.error.HTTPError as error:
         raise _Unavailable(f"the server answers {error.code} {error.reason}") from error
@@ -300,10 +308,26 @@ def _from_url(url: str, weights_id: str, spec: WeightsSpec) -> Path:
     return target
 
 
+def _download(url: str, path: Path) -> str:
+    """Write what an address holds to ``path`` and return its hex sha256."""
+    digest = hashlib.sha256()
+    with urllib.request.urlopen(url, timeout=30) as answer, path.open("wb") as file:
+        if urllib.parse.urlsplit(answer.url).scheme != urllib.parse.urlsplit(url).scheme:
+            raise _Unavailable(f"it is redirected to {answer.url}")
+        while chunk := answer.read(1 << 20):
+            digest.update(chunk)
+            file.write(chunk)
+        promised = int(answer.headers.get("Content-Length") or file.tell())
+        if file.tell() < promised:  # urllib takes a connection that breaks off for the end of the file
+            raise _Unavailable(f"the connection broke off after {file.tell():,} of {promised:,} bytes")
+    return digest.hexdigest()
+
+
 def _checked(path: Path, spec: WeightsSpec, source: str) -> Found:
     digest = checkpoint_sha256(path)
     if not agrees(digest, spec.sha256):
-        raise _wrong_hash(path, digest, spec, f"It is left where it is ({source}); replace it, or give --weights PATH.")
+        remedy = f"It is left where it is ({source}); replace it, or give --weights PATH."
+        raise _wrong_hash(path, digest, spec.sha256, spec, remedy)
     return _complete(Found(path, digest, source), spec)
 
 
@@ -322,9 +346,9 @@ def _complete(found: Found, spec: WeightsSpec) -> Found:
     return dataclasses.replace(found, assets=str(folder)) if spec.companions else found
 
 
-def _wrong_hash(where: Path | str, digest: str, spec: WeightsSpec, remedy: str) -> WeightsError:
+def _wrong_hash(where: Path | str, digest: str, expected: str | None, spec: WeightsSpec, remedy: str) -> WeightsError:
     return WeightsError(
-        f"{where} is not the checkpoint {spec.model}@{spec.tag}: its sha256 is {digest}, expected {spec.sha256}.",
+        f"{where} is not the checkpoint {spec.model}@{spec.tag}: its sha256 is {digest}, expected {expected}.",
         remedy,
     )
 

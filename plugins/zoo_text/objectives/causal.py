@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.objectives import COUNT, LOSS, PretrainingTask, View, token_scores
 from zoo.protocols import IGNORE, Batch, Draws, Metrics, Pipeline
 from zoo_registry.errors import PluginError, UsageError
-from zoo_text.objectives.scores import COUNT, LOSS, TokenMetrics, token_scores
-from zoo_text.objectives.task import PretrainingTask
-from zoo_text.objectives.view import View
+from zoo_text.objectives.scores import TokenMetrics
 
 
 def causal_view(pipeline: Pipeline, config: Any) -> CausalView:

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.objectives import COUNT, LOSS, PretrainingTask, View, check_share, read_options, token_scores
 from zoo.protocols import IGNORE, Batch, Draws, Metrics, Pipeline
 from zoo_registry.errors import UsageError
 from zoo_text.blocks import INIT_STD, Block, init_normal, sinusoids
 from zoo_text.objectives.mlm import TiedHead
-from zoo_text.objectives.scores import COUNT, LOSS, TokenMetrics, token_scores
-from zoo_text.objectives.task import PretrainingTask
-from zoo_text.objectives.view import Resident, View, Vocabulary, check_share, read_options
+from zoo_text.objectives.scores import TokenMetrics
+from zoo_text.objectives.view import Resident, Vocabulary
 
 HEAD_WIDTH = 64
 LONGEST_SPAN = 64

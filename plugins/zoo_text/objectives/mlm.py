@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.objectives import COUNT, LOSS, PretrainingTask, View, check_share, read_options, token_scores
 from zoo.protocols import IGNORE, Batch, Draws, Metrics, Pipeline
 from zoo_text.blocks import init_normal
-from zoo_text.objectives.scores import COUNT, LOSS, TokenMetrics, token_scores
-from zoo_text.objectives.task import PretrainingTask, needs_both_sides
-from zoo_text.objectives.view import View, Vocabulary, check_share, read_options
+from zoo_text.objectives.scores import TokenMetrics
+from zoo_text.objectives.task import needs_both_sides
+from zoo_text.objectives.view import Vocabulary
 
 MASKED, REPLACED = 0.8, 0.1
 LONGEST_WORD = 32

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.objectives import COUNT, LOSS, RIGHT, PretrainingTask, Totals, check_share, read_options, token_scores
 from zoo.protocols import IGNORE, Batch, Draws, Metrics, Pipeline
 from zoo_registry.errors import UsageError
 from zoo_text.blocks import Block, init_normal, sinusoids
 from zoo_text.objectives.mlm import MlmOptions, MlmView, TiedHead, at, listed
-from zoo_text.objectives.scores import COUNT, LOSS, RIGHT, Totals, perplexity, token_scores
-from zoo_text.objectives.task import PretrainingTask, needs_both_sides
-from zoo_text.objectives.view import check_share, read_options
+from zoo_text.objectives.scores import perplexity
+from zoo_text.objectives.task import needs_both_sides
 
 HEAD_WIDTH = 64
 FOUND_LOSS, TOKENS, FOUND_RIGHT, REPLACED, FOUND = range(3, 8)

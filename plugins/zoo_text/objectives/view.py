@@ -1,49 +1,13 @@
-"""What the objectives' views share: draws for training and for evaluation, and the tokenizer's kinds of tokens."""
+"""What the objectives' views over texts share: the tokenizer's kinds of tokens."""
 
 from __future__ import annotations
 
-import dataclasses
-import zlib
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.data.draws import HashDraws
-from zoo.protocols import Batch, Draws, Pipeline
 from zoo_registry.errors import UsageError
-
-Options = TypeVar("Options")
-EVALUATION = zlib.crc32(b"evaluation of an objective")
-
-
-class View:
-    """A text pipeline whose transforms make an objective's inputs and targets (:meth:`corrupt`), per sample.
-
-    Args:
-        pipeline: a :class:`zoo_text.pipeline.TextPipeline`, or a view of one.
-        seed: of the run.
-    """
-
-    def __init__(self, pipeline: Pipeline, seed: int) -> None:
-        self.pipeline, self.seed = pipeline, seed
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "pipeline":  # not there yet while an instance is being unpickled
-            raise AttributeError(name)
-        return getattr(self.pipeline, name)
-
-    def augment(self, batch: Batch, draws: Draws) -> Batch:
-        """The batch corrupted anew in each epoch."""
-        return self.corrupt(self.pipeline.prepare(batch), draws)
-
-    def prepare(self, batch: Batch) -> Batch:
-        """The batch corrupted in the same way in every evaluation."""
-        return self.corrupt(self.pipeline.prepare(batch), HashDraws(self.seed ^ EVALUATION, 0, batch["index"]))
-
-    def corrupt(self, batch: Batch, draws: Draws) -> Batch:
-        """What the pipeline's ``prepare`` gives for texts or packed blocks, made an objective's batch."""
-        raise NotImplementedError
 
 
 class Resident:
@@ -95,25 +59,3 @@ class Vocabulary:
                 "Choose --objective causal, or a model such as bert_base_uncased.",
             )
         return self.mask
-
-
-def read_options(kind: type[Options], config: Any) -> Options:
-    """An objective's settings out of ``config.options``.
-
-    Raises:
-        UsageError: a setting that the objective does not have, or a value it cannot take.
-    """
-    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    if unknown := sorted(set(config.options) - set(known)):
-        raise UsageError(f"The objective has no setting {unknown[0]!r}.", f"It has {', '.join(known)}.")
-    return kind(**config.options)
-
-
-def check_share(name: str, value: float) -> None:
-    """Refuse what is no share of the tokens.
-
-    Raises:
-        UsageError: outside (0, 1).
-    """
-    if not 0.0 < value < 1.0:
-        raise UsageError(f"{name} is {value}, no share of the tokens.", "Give a value between 0 and 1.")

@@ -1,0 +1,131 @@
+"""Samples without labels, for pretraining: the files of a folder, or a table's column of inputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.console import say
+from zoo.data.checks import duplicate_notes
+from zoo.data.columns import split_named
+from zoo.data.dataset import DataSet, Table
+from zoo.data.fingerprint import fingerprint
+from zoo.data.folders import entries, files_under, read_path
+from zoo.data.librispeech import TRANSCRIPTS
+from zoo.data.rows import Raw, Rows
+from zoo.data.sources import Found, locate
+from zoo.data.splits import cut_validation
+from zoo_registry.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from zoo_registry import Registry
+
+TASK = "pretraining"
+
+
+def load_unlabelled(
+    data: str,
+    *,
+    registry: Registry,
+    modality: str,
+    columns: Mapping[str, str] | None = None,
+    seed: int = 0,
+    val_fraction: float = 0.05,
+    allow_sample: bool = True,
+) -> DataSet:
+    """Find samples and split them; what was taken and every note is said on stderr as well.
+
+    Args:
+        data: a folder of files, at any depth, whose folders mean nothing but ``train`` and ``val`` where it has these;
+            or any data set (see :func:`zoo.data.sources.load_dataset`), whose labels are then ignored.
+        columns: ``{"input": ..., "split": ...}``, each optional, where a table's names do not tell.
+        seed, val_fraction: of the validation split that is cut at random where the data has none.
+
+    Returns:
+        a data set of the task ``"pretraining"`` with the splits ``train`` and ``val``, all labels 0
+
+    Raises:
+        UnknownName: no path and no data set of that name.
+        DataError: the data cannot be read, or holds nothing of this modality.
+    """
+    if not data.strip():
+        raise UsageError("The data is empty.", f"Give a folder of {modality} files, or the name of a data set.")
+    wanted = dict(columns or {})
+    found = locate(data, registry, modality, wanted, allow_sample)
+    say(f"data: {found.origin}")
+    try:
+        raw = _read(found, modality, {**found.columns, **wanted})
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    dataset = _assemble(found, raw, modality, seed, val_fraction)
+    for split, table in dataset.splits.items():
+        say(f"  {split}: {len(table)}")
+    for note in dataset.notes:
+        say(f"  {note}")
+    return dataset
+
+
+def _read(found: Found, modality: str, columns: Mapping[str, str]) -> Raw:
+    if found.path.is_file() or _is_laid_out(found.path, modality):
+        given = {role: name for role, name in columns.items() if role in ("input", "split")}
+        return read_path(found.path, modality=modality, columns=given, labelled=False)
+    return _files(found.path, modality)
+
+
+def _is_laid_out(folder: Path, modality: str) -> bool:
+    """Whether more than its files says what a folder holds: a table in it or in a folder of a split, or LibriSpeech's
+    transcripts, whose folders tell the splits."""
+    inner, tables = entries(folder, modality)
+    for one in inner:
+        tables += entries(one, modality)[1] if split_named(one.name) else []
+    return bool(tables) or (modality == "audio" and any(folder.rglob(f"*{TRANSCRIPTS}")))
+
+
+def _files(folder: Path, modality: str) -> Raw:
+    """The files under a folder: those under folders of splits, where there are such, else all of them."""
+    splits: dict[str, list[Path]] = {}
+    for inner in entries(folder, modality)[0]:
+        if split := split_named(inner.name):
+            splits.setdefault(split, []).append(inner)
+    if splits and "train" not in splits:
+        raise DataError(
+            f"{folder} has {' and '.join(splits)} folders but no train.",
+            "Put the files to train on into a folder train beside them.",
+        )
+    raw = Raw({}, [], folder)
+    for split, folders in (splits or {"train": [folder]}).items():
+        rows = raw.splits[split] = Rows(labels=None)
+        for inner in folders:
+            paths, others = files_under(inner, modality)
+            rows.inputs += paths
+            if others:
+                raw.notes.append(f"{others} files in {inner} are no {modality} files and are left out")
+        if not rows.inputs:
+            named = " and ".join(str(inner) for inner in folders)
+            raise DataError(f"{named} holds no {modality} files, at any depth.", "Check the path and the file types.")
+    return raw
+
+
+def _assemble(found: Found, raw: Raw, modality: str, seed: int, val_fraction: float) -> DataSet:
+    splits = {split: rows.inputs for split, rows in raw.splits.items() if split != "test"}
+    tables = {split: Table({"input": items, "label": [0] * len(items)}) for split, items in splits.items()}
+    notes = [*found.notes, *raw.notes]
+    if "val" not in tables:
+        whole = tables["train"]
+        train, val = cut_validation(whole.columns["label"], TASK, seed, val_fraction)
+        tables = {"train": whole.take(train), "val": whole.take(val)}
+        notes.append(f"no validation split: cut {len(val)} of {len(whole)} samples for it (seed {seed}, random)")
+    return DataSet(
+        name=found.name,
+        origin=found.origin,
+        modality=modality,
+        task=TASK,
+        splits=tables,
+        labels=(),
+        fingerprint=fingerprint(tables, (), modality, str(raw.root)),
+        path=os.path.abspath(found.path) if found.local else "",
+        notes=(*notes, *duplicate_notes(tables, modality)),
+        sample=found.sample,
+    )
