@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,29 @@ from sound_runs import HEADS, finish_run, sound_registry, write_speech, write_to
 import zoo
 from zoo.exporting import ExportResult, bundle, export
 
+Toys = Callable[[], AbstractContextManager[None]]
 
-@pytest.fixture(scope="session", autouse=True)
-def with_toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The tiny networks are installed, as a plugin of somebody else; exports are timed no longer than it takes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        registry = sound_registry()
-        patch.setattr(zoo, "default_registry", lambda: registry)
-        patch.setattr(bundle, "LATENCY_SECONDS", 0.05)
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Toys:
+    """``with toys():`` the tiny networks are installed, as a plugin of somebody else, and exports are timed
+    no longer than it takes. Tests elsewhere see none of it."""
+    cache, registry = tmp_path_factory.mktemp("cache"), sound_registry()
+
+    @contextmanager
+    def installed() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ZOO_CACHE", str(cache))
+            patch.setattr(zoo, "default_registry", lambda: registry)
+            patch.setattr(bundle, "LATENCY_SECONDS", 0.05)
+            yield
+
+    return installed
+
+
+@pytest.fixture(autouse=True)
+def with_toys(toys: Toys) -> Iterator[None]:
+    with toys():
         yield
 
 
@@ -72,6 +87,7 @@ def speech_export(
 
 
 @pytest.fixture(scope="session")
-def sound_export(sound_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+def sound_export(sound_run: Callable[..., Path], toys: Toys, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     """The plain export of the run."""
-    return export(sound_run(), tmp_path_factory.mktemp("exports") / "plain")
+    with toys():
+        return export(sound_run(), tmp_path_factory.mktemp("exports") / "plain")

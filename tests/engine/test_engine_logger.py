@@ -81,4 +81,7 @@ def test_profile_leaves_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[st
     run(mlp(), TrainRows(vectors(), 16), EvalRows(vectors(20, 2), 8), tmp_path, steps=8, profile=True)
     trace = json.loads((tmp_path / "profile" / "trace.json").read_text())
     assert any(event.get("name") == "aten::addmm" for event in trace["traceEvents"])
-    assert "aten::addmm" in capsys.readouterr().err
+    # Which operations lead the table is a matter of microseconds.
+    table = capsys.readouterr().err
+    assert "Self CPU" in table
+    assert "aten::" in table

@@ -44,9 +44,9 @@ def test_loads_whole(registry: Any) -> None:
 @pytest.mark.slow
 def test_no_drift_from_the_installed_timm(generator: Any, capsys: Any) -> None:
     """Every name, tag, licence and input contract; of the architectures themselves a dozen are built."""
-    start = time.monotonic()
+    start = time.process_time()
     assert generator.main(["--check", "--sample", "12"]) == 0, capsys.readouterr().err
-    assert time.monotonic() - start < 120
+    assert time.process_time() - start < 120
 
 
 def test_drift_is_noticed(generator: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
