@@ -134,6 +134,29 @@ class Autoregressive(Protocol):
         ...
 
 
+@runtime_checkable
+class DualEncoder(Protocol):
+    """A backbone of pairs, whose two towers give unit vectors in one space: similar where the two belong together. Its
+    ``forward`` takes a batch of pairs (:class:`Paired`) and gives ``Features.pooled`` as (B, 2, D), one row a side.
+
+    Attributes:
+        modalities: of the two sides, in order: ``("image", "text")``.
+        towers: modality -> the :class:`Backbone` of that side, which shares its parameters with this one; ``pooled`` of
+            a tower is its vector before it is scaled to length 1.
+        logit_scale: () natural logarithm of the factor on cosines.
+        logit_bias: () added to the logits (SigLIP), or None.
+    """
+
+    modalities: tuple[str, str]
+    towers: Mapping[str, Backbone]
+    logit_scale: nn.Parameter
+    logit_bias: nn.Parameter | None
+
+    def encode(self, modality: str, batch: Batch) -> Tensor:
+        """What a tower's pipeline prepares -> (B, D) unit vectors."""
+        ...
+
+
 class Metrics(Protocol):
     """Streaming metrics of one evaluation. ``update`` takes the head's logits and the batch; ``compute`` returns plain
     floats, synchronised over processes where torch.distributed runs."""
@@ -233,6 +256,18 @@ class Task(Protocol):
 
 
 @runtime_checkable
+class Coupled(Protocol):
+    """A ``batch_coupled`` task whose loss knows no more of a sample than a vector. So it is exact over micro-batches
+    and processes: vectors are made piece by piece, coupled over the whole batch of all processes, and made once more
+    with the gradient that the loss has at each (Gao et al., "Scaling deep contrastive learning batch size under memory
+    limited setup", RepL4NLP 2021). ``task(batch, "vectors")`` gives them as its ``outputs``, (B, ...) float."""
+
+    def couple(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """vectors (N, ...) of the whole batch, in a fixed order -> (loss_sum, count, logs)."""
+        ...
+
+
+@runtime_checkable
 class FitsData(Protocol):
     """A pretraining task that looks at the training data before it starts (the clusters that HuBERT guesses)."""
 
@@ -306,6 +341,15 @@ class Expands(Protocol):
         """The samples of a table (with or without ``label``). Column ``owner`` holds the row each comes from; ``label``
         what training compares with, ``truth`` what reports compare with where that is something else."""
         ...
+
+
+@runtime_checkable
+class Paired(Protocol):
+    """A pipeline of pairs. An item is a tuple of one raw item for each of ``parts``, whose pipelines decode, vary and
+    prepare them. A batch holds each side's tensors under ``MODALITY.NAME`` (``image.image``, ``text.tokens``,
+    ``text.length``), and ``index`` and ``label`` once."""
+
+    parts: tuple[Pipeline, Pipeline]
 
 
 @runtime_checkable

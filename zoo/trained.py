@@ -110,8 +110,7 @@ def load_trained(path: str | Path, registry: Registry | None = None) -> Trained:
     folder, checkpoint = _locate(path)
     meta = _read_meta(folder)
     resolved = registry.model(meta["model_id"])
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["input"].items()}
-    input_spec = InputSpec(**{**values, "assets": str(folder)})
+    input_spec = dataclasses.replace(InputSpec.from_dict(meta["input"]), assets=str(folder))
     builder = load_builder(resolved.spec.builder, resolved.spec.requires, resolved.spec.extra)
     backbone: Backbone = builder(resolved.spec, input_spec, None, None, **resolved.spec.options)
     head = build_head(meta["head"], backbone.dim, tuple(meta["labels"]), registry)

@@ -28,6 +28,8 @@ class InputSpec:
         fixed_size: True where the network accepts only ``size``.
         assets: folder of the files that the contract needs besides numbers (``tokenizer.json``); empty in a plugin's
             records, filled in when the weights are found.
+        parts: of a pair, such as ``"image-text"`` or ``"audio-text"``, the contracts of its two sides, in the order
+            in which the modality names them; every other field but ``modality`` and ``assets`` is then unused.
     """
 
     modality: str
@@ -41,6 +43,17 @@ class InputSpec:
     crop_mode: str = "center"
     fixed_size: bool = False
     assets: str = ""
+    parts: tuple[InputSpec, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> InputSpec:
+        """The contract that ``dataclasses.asdict`` made JSON values of.
+
+        Raises:
+            TypeError: a field that is none of these.
+        """
+        made: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**{**made, "parts": tuple(cls.from_dict(part) for part in made.get("parts", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +89,8 @@ class ModelSpec:
             it with (a tokenizer trained on the user's text). Empty where the input contract is fixed.
         fit_always: True where ``fit_input`` is called for pretrained weights too (how long the user's clips are).
         strategy: how it is finetuned where the user does not say (``"full"``: its weights were made for other inputs).
+        towers: of a model of pairs: modality -> name of the model that is that side alone, with weights of the same
+            tags. ``zoo finetune`` and ``zoo embed`` take the side that the data are for.
     """
 
     name: str
@@ -101,6 +116,7 @@ class ModelSpec:
     fit_input: str = ""
     fit_always: bool = False
     strategy: str = ""
+    towers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

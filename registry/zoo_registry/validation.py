@@ -53,6 +53,7 @@ _CHECKS: dict[str, Check] = {
     "tuple[str, ...]": _all(str),
     "tuple[int, ...]": _all(int),
     "tuple[float, ...]": _all(_NUMBER),
+    "tuple[InputSpec, ...]": _all(InputSpec),
     "InputSpec": lambda value: isinstance(value, InputSpec),
     "InputSpec | None": lambda value: value is None or isinstance(value, InputSpec),
     "Mapping[str, str]": _mapping(lambda value: isinstance(value, str)),
@@ -192,6 +193,10 @@ def _check_input(contract: InputSpec) -> None:
         len(contract.size) != 3 or len(contract.mean) != contract.size[0] or len(contract.std) != contract.size[0]
     ):
         raise InvalidRecord(f"image input {contract.size}: size is (channels, height, width), mean and std per channel")
+    if contract.parts and contract.modality != "-".join(part.modality for part in contract.parts):
+        raise InvalidRecord(f"input of pairs: the modality '{contract.modality}' must name its parts in order")
+    for part in contract.parts:
+        _check_input(part)
 
 
 def label(record: object) -> str:

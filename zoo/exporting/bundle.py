@@ -119,7 +119,7 @@ def export(
     _check_output(output, force)
     opened = open_run(run)
     model = TorchModel(opened.path, device="cpu")
-    spec = _input_spec(model.meta["input"])
+    spec = InputSpec.from_dict(model.meta["input"])
     if preprocess == "graph":
         check_supported(spec)
     if weight_bytes(model.module) > LARGE and (preprocess, precision) != ("host", "fp32"):
@@ -384,8 +384,3 @@ def _hand_over(folder: Path, output: Path, force: bool) -> None:
     os.rename(folder, output)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _input_spec(fields: dict[str, Any]) -> InputSpec:
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    return InputSpec(**values)

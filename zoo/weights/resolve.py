@@ -163,9 +163,7 @@ def _from_model_folder(path: Path, folder: Path, resolved: ResolvedModel) -> Wei
     try:
         meta: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         model_id: str = meta["model_id"]
-        fields: dict[str, Any] = meta["input"]
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        taken = InputSpec(**values)
+        taken = InputSpec.from_dict(meta["input"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"{folder / 'model.json'} is no zoo model description: {error}.", "Give a run that finished."

@@ -1,0 +1,7 @@
+"""Heads that begin with what a text tower knows. Imports no torch."""
+
+from __future__ import annotations
+
+from zoo_registry.specs import HeadSpec
+
+HEADS: tuple[HeadSpec, ...] = ()
