@@ -65,7 +65,8 @@ class ModelSpec:
         builder: ``"module:function"``, called as ``function(spec, input, weights, state, **options)`` (see
             :func:`zoo.weights.load_backbone`), returning a :class:`zoo.protocols.Backbone`.
         pipeline: ``"module:function"``, called as ``function(input_spec)``, returning a
-            :class:`zoo.protocols.Pipeline` that turns this model's raw inputs into tensors.
+            :class:`zoo.protocols.Pipeline` that turns this model's raw inputs into tensors. Of a model of pairs:
+            ``"zoo.pairs:PairPipeline"``, made of the pipelines of its ``towers``.
         input: the default input contract; a :class:`WeightsSpec` may override it.
         requires: import names that must be installed before ``builder`` is imported.
         extra: the ``zookit`` extra (or pip package) that installs ``requires``.
@@ -91,6 +92,8 @@ class ModelSpec:
         strategy: how it is finetuned where the user does not say (``"full"``: its weights were made for other inputs).
         towers: of a model of pairs: modality -> name of the model that is that side alone, with weights of the same
             tags. ``zoo finetune`` and ``zoo embed`` take the side that the data are for.
+        tower_state: ``"module:function"``, called as ``function(state, modality)`` with the state dict of this model's
+            module; returns that of one tower's module. Empty without ``towers``.
     """
 
     name: str
@@ -117,6 +120,7 @@ class ModelSpec:
     fit_always: bool = False
     strategy: str = ""
     towers: Mapping[str, str] = field(default_factory=dict)
+    tower_state: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +170,8 @@ class HeadSpec:
         uses: fields of ``Features`` it reads, so that only those are cached.
         view: ``"module:function"``, called as ``function(pipeline)``; returns the :class:`zoo.protocols.Pipeline` that
             makes this head's samples from the modality's (windows of long texts, pairs). Empty: the modality's own.
+        start: ``"module:function"``, called once as ``function(head, loaded, registry)`` before a run begins, with the
+            :class:`zoo.weights.LoadedBackbone`; gives the head a better beginning than random numbers. Or empty.
     """
 
     name: str
@@ -177,6 +183,7 @@ class HeadSpec:
     extra: str = ""
     summary: str = ""
     view: str = ""
+    start: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
