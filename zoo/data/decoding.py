@@ -72,7 +72,7 @@ def refuse_many(bad: Sequence[tuple[Any, ...]], total: int, max_bad: float) -> N
     shown = "; ".join(f"{what} ({why})" for *_, what, why in bad[:5])
     raise DataError(
         f"More than {max_bad:.0%} of the {total} items cannot be read: {shown}{'; ...' if len(bad) > 5 else ''}.",
-        "Repair or remove these files, or raise the share of bad items allowed.",
+        "Repair or remove these files, or raise --max-bad, the largest share of them that is skipped.",
     )
 
 
