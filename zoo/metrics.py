@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.class_table import plain
 from zoo.protocols import Batch
+from zoo.resampling import RESAMPLES, Z95, wilson
 from zoo_registry.errors import UsageError
 
-Z95 = 1.959963984540054
-RESAMPLES = 1000
 BINS = 15
 Interval = list[float] | None
 
@@ -175,7 +175,7 @@ def full_classification_report(scores: Any, labels: Any, names: Sequence[str]) -
             "precision": _ratio(right[i], chosen[i]),
             "recall": _ratio(right[i], support[i]),
             "f1": _ratio(2 * right[i], support[i] + chosen[i]),
-            "auroc": _plain(auroc[i]),
+            "auroc": plain(auroc[i]),
             "intervals": {
                 "precision": wilson(right[i], chosen[i]),
                 "recall": wilson(right[i], support[i]),
@@ -192,8 +192,8 @@ def full_classification_report(scores: Any, labels: Any, names: Sequence[str]) -
         "metrics": {
             "accuracy": accuracy / n,
             "macro_f1": _macro_f1(right, chosen - right, support - right),
-            "auroc": _plain(auroc[decided].mean()) if decided.any() else None,
-            "calibration_error": _plain(calibration),
+            "auroc": plain(auroc[decided].mean()) if decided.any() else None,
+            "calibration_error": plain(calibration),
             "log_loss": float(-likelihood.double().log().mean()),
         },
         "intervals": {"accuracy": wilson(accuracy, n), "macro_f1": _macro_f1_interval(confusion)},
@@ -242,8 +242,8 @@ def full_multilabel_report(scores: Any, labels: Any, names: Sequence[str]) -> di
             "precision": _ratio(right[i], chosen[i]),
             "recall": _ratio(right[i], support[i]),
             "f1": _ratio(2 * right[i], support[i] + chosen[i]),
-            "average_precision": _plain(precision[i]),
-            "auroc": _plain(auroc[i]),
+            "average_precision": plain(precision[i]),
+            "auroc": plain(auroc[i]),
             "intervals": {
                 "precision": wilson(right[i], chosen[i]),
                 "recall": wilson(right[i], support[i]),
@@ -305,13 +305,13 @@ def full_regression_report(values: Any, targets: Any) -> dict[str, Any]:
     mae, rmse, r2 = figures(np.arange(n))
     varied = n > 1 and bool(np.ptp(x) > 0) and bool(np.ptp(y) > 0)
     with _quiet():
-        pearson = _plain(pearson_corrcoef(value, target)) if varied else None
-        spearman = _plain(spearman_corrcoef(value, target)) if varied else None
+        pearson = plain(pearson_corrcoef(value, target)) if varied else None
+        spearman = plain(spearman_corrcoef(value, target)) if varied else None
     drawn = _bootstrap_rows(n, figures)
     return {
         "task": "regression",
         "n": n,
-        "metrics": {"mae": mae, "rmse": rmse, "r2": _plain(r2), "pearson": pearson, "spearman": spearman},
+        "metrics": {"mae": mae, "rmse": rmse, "r2": plain(r2), "pearson": pearson, "spearman": spearman},
         "intervals": {
             "mae": _percentiles(drawn[:, 0]),
             "rmse": _percentiles(drawn[:, 1]),
@@ -320,16 +320,6 @@ def full_regression_report(values: Any, targets: Any) -> dict[str, Any]:
             "spearman": _correlation_interval(spearman, n, 1.0 + (spearman or 0.0) ** 2 / 2),
         },
     }
-
-
-def wilson(successes: float, trials: float) -> Interval:
-    """Wilson's 95 % score interval [low, high] of a proportion; None without trials."""
-    if trials <= 0:
-        return None
-    share, z2 = successes / trials, Z95**2
-    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    return [max(0.0, float(centre - half)), min(1.0, float(centre + half))]
 
 
 def _macro_f1(right: np.ndarray, wrong: np.ndarray, missed: np.ndarray) -> float:
@@ -388,11 +378,6 @@ def _correlation_interval(value: float | None, n: int, variance: float) -> Inter
 
 def _ratio(part: float, whole: float) -> float | None:
     return float(part) / float(whole) if whole else None
-
-
-def _plain(value: Any) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None
 
 
 def _tensor(values: Any, dtype: torch.dtype) -> Tensor:

@@ -1,9 +1,13 @@
-"""The bootstrap over samples (Efron, 1979) for figures that are made of sums over samples. Imports no torch."""
+"""Intervals: the bootstrap over samples (Efron, 1979) for figures that are made of sums over samples, and Wilson's for
+proportions. Imports no torch."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+Z95 = 1.959963984540054
 RESAMPLES = 1000
 MANY = 20_000
 
@@ -30,3 +34,13 @@ def interval(values: np.ndarray) -> list[float] | None:
 def shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
     """parts / wholes, NaN where there is no whole."""
     return np.where(wholes > 0, parts / np.maximum(wholes, 1e-300), np.nan)
+
+
+def wilson(successes: float, trials: float) -> list[float] | None:
+    """Wilson's 95 % score interval [low, high] of a proportion; None without trials."""
+    if trials <= 0:
+        return None
+    share, z2 = successes / trials, Z95**2
+    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    return [max(0.0, float(centre - half)), min(1.0, float(centre + half))]

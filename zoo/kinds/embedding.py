@@ -42,7 +42,8 @@ def report(outcome: Outcome, labels: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: no samples, or single texts.
     """
-    from zoo.metrics import full_regression_report, wilson
+    from zoo.metrics import full_regression_report
+    from zoo.resampling import wilson
 
     vectors, keys = _vectors(outcome), _keys(outcome.items)
     n = len(vectors)

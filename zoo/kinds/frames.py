@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.class_table import class_table, plain
 from zoo.events import Event, count_events, events_of, frames_of
 from zoo.kinds import Entries, Outcome
 from zoo_registry.errors import UsageError
@@ -49,7 +50,6 @@ def report(outcome: Outcome, labels: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: no samples.
     """
-    from zoo.metrics import wilson
     from zoo.resampling import interval, resampled_sums, shares
 
     if not len(outcome):
@@ -71,30 +71,13 @@ def report(outcome: Outcome, labels: Sequence[str]) -> dict[str, Any]:
         }
 
     sums, drawn = counts.sum(axis=0).astype(np.float64), resampled_sums(counts)
-    right, chosen, support = sums[1:classes].T
-    f1, f1_drawn = (shares(2 * one[..., 0], one[..., 1] + one[..., 2]) for one in (sums, drawn))
     return {
         "task": "frame-classification",
         "n": len(counts),
         "frames": int(sums[classes:, 2].sum()),
-        "metrics": {name: _plain(value) for name, value in figures(sums).items()},
+        "metrics": {name: plain(value) for name, value in figures(sums).items()},
         "intervals": {name: interval(values) for name, values in figures(drawn).items()},
-        "classes": [
-            {
-                "name": name,
-                "support": int(support[i]),
-                "predicted": int(chosen[i]),
-                "precision": _plain(shares(right[i], chosen[i])),
-                "recall": _plain(shares(right[i], support[i])),
-                "f1": _plain(f1[1 + i]),
-                "intervals": {
-                    "precision": wilson(right[i], chosen[i]),
-                    "recall": wilson(right[i], support[i]),
-                    "f1": interval(f1_drawn[:, 1 + i]),
-                },
-            }
-            for i, name in enumerate(labels[1:])
-        ],
+        "classes": class_table(labels[1:], sums[1:classes], drawn[:, 1:classes]),
     }
 
 
@@ -167,7 +150,3 @@ def _counts(outcome: Outcome, classes: int) -> np.ndarray:
         events = count_events(events_of(given, outcome.frame_seconds), real, classes)
         rows.append(np.concatenate([events, np.stack(frames, axis=1)]))
     return np.stack(rows)
-
-
-def _plain(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.class_table import class_table, plain
 from zoo.entities import Scheme, count, find, scheme_of
 from zoo.kinds import Entries, Outcome
 from zoo.words import split_words
@@ -68,7 +69,6 @@ def report(outcome: Outcome, labels: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: no samples.
     """
-    from zoo.metrics import wilson
     from zoo.resampling import interval, resampled_sums, shares
     from zoo_registry.errors import UsageError
 
@@ -101,32 +101,15 @@ def report(outcome: Outcome, labels: Sequence[str]) -> dict[str, Any]:
         }
 
     sums, drawn = counts.sum(axis=0).astype(np.float64), resampled_sums(counts)
-    right, chosen, support = sums[:-2].T
-    f1, f1_drawn = (shares(2 * one[..., 0], one[..., 1] + one[..., 2]) for one in (sums[:-2], drawn[:, :-2]))
     return {
         "task": "token-classification",
         "n": len(outcome),
         "words": int(lengths.sum()),
         "cut": cut,
         "notes": [_without_token(cut, int(lengths.sum()))] if cut else [],
-        "metrics": {name: _plain(value) for name, value in figures(sums).items()},
+        "metrics": {name: plain(value) for name, value in figures(sums).items()},
         "intervals": {name: interval(values) for name, values in figures(drawn).items()},
-        "classes": [
-            {
-                "name": name,
-                "support": int(support[i]),
-                "predicted": int(chosen[i]),
-                "precision": _plain(shares(right[i], chosen[i])),
-                "recall": _plain(shares(right[i], support[i])),
-                "f1": _plain(f1[i]),
-                "intervals": {
-                    "precision": wilson(right[i], chosen[i]),
-                    "recall": wilson(right[i], support[i]),
-                    "f1": interval(f1_drawn[:, i]),
-                },
-            }
-            for i, name in enumerate(names)
-        ],
+        "classes": class_table(names, sums[:-2], drawn[:, :-2]),
     }
 
 
@@ -200,7 +183,3 @@ def _count_words(given: np.ndarray, wanted: np.ndarray, lengths: np.ndarray) -> 
 
 def _without_token(cut: int, words: int) -> str:
     return f"{cut:,} of {words:,} words have no token (cut off, or without a sign that the tokenizer knows)"
-
-
-def _plain(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
