@@ -317,7 +317,7 @@ def test_plugins_check_is_content(capsys: Any) -> None:
     assert run(["plugins", "--check", "--timings"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["name", "package", "status", "ms", "provides"]
-    assert [line[0] for line in lines[1:]] == ["audio", "core", "text", "vision"]
+    assert [line[0] for line in lines[1:]] == ["audio", "core", "multimodal", "text", "vision"]
     assert all(float(line[4]) < 1000 for line in lines[1:])
 
 
