@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from zoo.console import say
-from zoo.engine.evaluate import prepared
+from zoo.engine.coupled import coupled_gradients, splittable
 from zoo.engine.memory import free, is_out_of_memory
+from zoo.engine.pieces import pieces
 from zoo.engine.run import Run, fit_momenta
-from zoo.engine.seeds import seed_torch
-from zoo.protocols import Batch
+from zoo.protocols import Batch, Coupled
 from zoo_registry.errors import UsageError, ZooError
 
 
@@ -27,10 +27,12 @@ def gradients(run: Run, phase: str, batch: Batch) -> tuple[Tensor, Tensor]:
     if run.runtime.sharded and not run.meter.steps:
         _check_shares(run, len(batch["index"]))
     run.buffers.save()
+    task = run.task
+    take = coupled_gradients if task.batch_coupled and isinstance(task, Coupled) else _accumulate
     while True:
         run.optimizers[phase].zero_grad(set_to_none=True)
         try:
-            return _accumulate(run, phase, batch)
+            return take(run, phase, batch)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -41,17 +43,11 @@ def gradients(run: Run, phase: str, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _accumulate(run: Run, phase: str, batch: Batch) -> tuple[Tensor, Tensor]:
-    config, runtime, step = run.config, run.runtime, run.progress.step
-    rows = len(batch["index"])
-    size = run.progress.micro_batch or rows
-    loss_sum = count = torch.zeros((), device=runtime.device)
+    loss_sum = count = torch.zeros((), device=run.runtime.device)
     logged: dict[str, list[Tensor]] = {}
-    for number, start in enumerate(range(0, rows, size)):
-        piece = runtime.to_device({name: tensor[start : start + size] for name, tensor in batch.items()})
-        piece = prepared(run.train.transform(piece, step // run.train.steps_per_epoch), config.channels_last)
-        seed_torch(runtime.device, config.seed, step, runtime.rank, run.task.phases.index(phase), number)
-        with runtime.accumulate(run.model, last=start + size >= rows):
-            with runtime.autocast(config.precision):
+    for piece, last in pieces(run, phase, batch):
+        with run.runtime.accumulate(run.model, last):
+            with run.runtime.autocast(run.config.precision):
                 loss, targets, logs, _ = run.model(piece, phase)
             run.scalers[phase].scale(loss.float() / run.share).backward()
         loss_sum = loss_sum + loss.detach().float()
@@ -75,8 +71,8 @@ def _check_shares(run: Run, rows: int) -> None:
 
 def _halve(run: Run, rows: int) -> None:
     size = min(run.progress.micro_batch or rows, rows)
-    if run.runtime.world > 1 or run.task.batch_coupled or size == 1:
-        if run.task.batch_coupled:
+    if run.runtime.world > 1 or not splittable(run.task) or size == 1:
+        if not splittable(run.task):
             remedy = "The loss couples the samples of a batch, so choose a smaller --batch-size."
         elif size > 1:
             remedy = f"Choose --micro-batch {size // 2}: several processes cannot find it by trying."

@@ -19,8 +19,8 @@ from zoo.engine.meter import FiniteGuard, Meter
 from zoo.engine.optim import check_groups, make_optimizer
 from zoo.engine.runtime import Runtime
 from zoo.engine.saving import Progress, Trainee, identify
-from zoo.protocols import Batch, ParamGroup, TrainBatches
-from zoo_registry.errors import UsageError
+from zoo.protocols import Batch, Coupled, ParamGroup, TrainBatches
+from zoo_registry.errors import PluginError, UsageError
 
 
 @dataclass
@@ -57,14 +57,12 @@ def begin(
 
     Raises:
         UsageError: options that do not fit the task or the device.
-        PluginError: groups that do not cover the task's trainable parameters.
+        PluginError: groups that do not cover the task's trainable parameters; a Coupled task of several phases.
     """
     runtime.check(config.precision)
     check_groups(task, groups)
-    if config.micro_batch and task.batch_coupled:
-        raise UsageError(
-            "The loss couples the samples of a batch, so batches cannot be split.", "Leave --micro-batch out."
-        )
+    if task.batch_coupled:
+        _check_coupled(task, config, runtime)
     if config.channels_last:
         task.to(memory_format=torch.channels_last)
     model = runtime.prepare(task, config.compile)
@@ -91,6 +89,22 @@ def begin(
         momenta=batchnorm.own_momenta(task),
         share=2 ** int(math.log2(samples)),  # a power of two, so that dividing by it rounds nothing
     )
+
+
+def _check_coupled(task: Any, config: EngineConfig, runtime: Runtime) -> None:
+    """Raises UsageError where a loss that couples samples would not be exact."""
+    exact = isinstance(task, Coupled)
+    if not exact and config.micro_batch:
+        raise UsageError(
+            "The loss couples the samples of a batch, so batches cannot be split.", "Leave --micro-batch out."
+        )
+    if exact and len(task.phases) > 1:
+        raise PluginError("A loss that couples vectors has several phases.", "Give its task one phase.")
+    if exact and runtime.sharded:
+        raise UsageError(
+            "The loss couples the samples of all processes, for which its parameters must not be spread over them.",
+            "Use DDP instead of FSDP: accelerate launch --multi_gpu.",
+        )
 
 
 def end(run: Run, batches: Iterator[Batch]) -> None:

@@ -167,17 +167,23 @@ class Runtime:
 
     def gather_rows(self, rows: Tensor) -> Tensor:
         """Concatenate (n_rank, ...) tensors of all processes; the lengths may differ, the other dimensions not."""
+        return self.gather_with_place(rows)[0]
+
+    def gather_with_place(self, rows: Tensor) -> tuple[Tensor, slice]:
+        """:meth:`gather_rows`, and where this process's rows stand in it. Waits for the device where there are several
+        processes."""
         if self.world == 1:
-            return rows
-        longest = self.maximum(len(rows))
-        lengths = torch.zeros(self.world, dtype=torch.long, device=self.device)
-        lengths[self.rank] = len(rows)
-        lengths = self.sum(lengths)
-        padded = rows.new_zeros((longest, *rows.shape[1:]), device=self.device)
+            return rows, slice(0, len(rows))
+        counts = torch.zeros(self.world, dtype=torch.long, device=self.device)
+        counts[self.rank] = len(rows)
+        lengths = self.sum(counts).tolist()
+        padded = rows.new_zeros((max(lengths), *rows.shape[1:]), device=self.device)
         padded[: len(rows)] = rows.to(self.device)
         parts = [torch.empty_like(padded) for _ in range(self.world)]
         dist.all_gather(parts, padded)
-        return torch.cat([part[:length] for part, length in zip(parts, lengths.tolist(), strict=True)])
+        gathered = torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+        start = sum(lengths[: self.rank])
+        return gathered, slice(start, start + lengths[self.rank])
 
     def share(self, value: T) -> T:
         """The main process's value, on every process."""
