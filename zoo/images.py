@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from zoo.data.items import Member, read_member
 from zoo_registry.errors import DataError, PluginError
 from zoo_registry.specs import InputSpec
 
@@ -129,7 +130,7 @@ def open_image(item: Any) -> Image.Image:
 
     Args:
         item: a path, the file's bytes, ``{"bytes": ..., "path": ...}`` as the ``datasets`` library stores images, a
-            PIL image, or a uint8 array (H, W) or (H, W, 3).
+            :class:`zoo.data.items.Member` of an archive, a PIL image, or a uint8 array (H, W) or (H, W, 3).
 
     Raises:
         DataError: missing, empty, truncated, larger than :data:`MAX_PIXELS`, or no image. Names the path.
@@ -279,6 +280,8 @@ def _source(item: Any) -> tuple[Any, str]:
     """What PIL can open, and what to call it in a message."""
     if isinstance(item, dict):
         item = item.get("path") if item.get("bytes") is None else item["bytes"]
+    if isinstance(item, Member):
+        return io.BytesIO(read_member(item)), str(item)
     if isinstance(item, bytes | bytearray | memoryview):
         if not len(item):
             raise DataError("An image given as bytes is empty (0 bytes).", "Remove it or supply its content.")

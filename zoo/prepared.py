@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,9 +16,10 @@ from zoo.data.batches import Labels, label_array
 from zoo.data.clips import Crops, Pieces, Windows, no_longer_than
 from zoo.data.dataset import DataSet, Table
 from zoo.data.hearing import quality_notes
+from zoo.data.pair_store import PairCrops, PairStore, decode_sides, pair_up
 from zoo.data.sources import load_dataset
 from zoo.data.store import Divisible, Rows, Store, build_store
-from zoo.protocols import Cuts, Expands, Pipeline, Windowed
+from zoo.protocols import Cuts, Expands, Paired, Pipeline, Windowed
 from zoo.run import Run
 from zoo.targets import each_its_own
 from zoo_registry.errors import DataError, UsageError
@@ -38,7 +40,8 @@ class Prepared:
         pipeline: turns its items into tensors.
         tables: split name -> the pipeline's samples: the data set's rows, or what the pipeline made of them; windows of
             long recordings. Column ``owner`` holds the data set's row.
-        stores: split name -> decoded items; row i is row ``kept[i]`` of the split's ``tables`` entry.
+        stores: split name -> decoded items (:class:`zoo.data.store.Store`) or pairs
+            (:class:`zoo.data.pair_store.PairStore`); row i is row ``kept[i]`` of the split's ``tables`` entry.
         labels: split name -> labels of the store's rows.
         crops: random parts of the recordings of ``train`` and their labels, where some are longer than a window.
     """
@@ -46,12 +49,12 @@ class Prepared:
     dataset: DataSet
     pipeline: Pipeline
     tables: dict[str, Table]
-    stores: dict[str, Store]
+    stores: dict[str, Any]
     labels: dict[str, Any]
-    crops: tuple[Crops, Labels] | None = None
+    crops: tuple[Crops | PairCrops, Labels] | None = None
 
     @property
-    def training(self) -> tuple[Rows | Crops, Labels]:
+    def training(self) -> tuple[Rows | Crops | PairStore | PairCrops, Labels]:
         """What end-to-end training takes its batches from, and its labels."""
         return self.crops or (self.stores["train"], self.labels["train"])
 
@@ -99,20 +102,26 @@ def prepare(dataset: DataSet, pipeline: Pipeline, config: RunConfig, splits: tup
     """
     limit = parse_bytes(config.cache_limit) if config.cache_limit else None
     tables: dict[str, Table] = {}
-    stores: dict[str, Store] = {}
+    stores: dict[str, Any] = {}
     labels: dict[str, Any] = {}
-    crops: tuple[Crops, Labels] | None = None
+    crops: tuple[Crops | PairCrops, Labels] | None = None
     for split in splits:
         if split not in dataset.splits:
             known = ", ".join(dataset.splits)
             raise DataError(f"{dataset.name} has no split {split!r}.", f"It has: {known}.")
         rows = dataset.splits[split]
+        if isinstance(pipeline, Paired):
+            pairs, varied = _pairs(rows, pipeline, config, limit, split)
+            tables[split], stores[split] = each_its_own(rows), pairs
+            labels[split] = label_array(dataset, split, pairs.kept)
+            if split == "train" and varied is not None:
+                crops = varied, labels[split]
+            continue
         table = pipeline.rows(rows) if isinstance(pipeline, Expands) else each_its_own(rows)
         store = build_store(table, pipeline, cache_limit=limit, max_bad=config.max_bad, say=say)
-        for note in quality_notes(store, split) if pipeline.modality == "audio" else ():
-            say(f"  {note}")
+        _say_heard(pipeline, store, split)
         found = label_array(dataclasses.replace(dataset, splits={split: table}), split, store.kept)
-        _say_cut(pipeline, table, store, split)
+        _say_cut(pipeline, table.columns["input"], store, split)
         if isinstance(pipeline, Windowed) and (pieces := pieces_of(cast(Divisible, store), pipeline, split)):
             if split == "train" and pipeline.window:
                 crops = Crops(cast(Divisible, store), pipeline.window), found
@@ -120,6 +129,17 @@ def prepare(dataset: DataSet, pipeline: Pipeline, config: RunConfig, splits: tup
             store, found = pieces, pieces.labels(found)
         tables[split], stores[split], labels[split] = table, store, found
     return Prepared(dataset, pipeline, tables, stores, labels, crops)
+
+
+def _pairs(
+    rows: Table, pipeline: Paired, config: RunConfig, limit: int | None, split: str
+) -> tuple[PairStore, PairCrops | None]:
+    """The pairs of a split, and what to train on in their place where that is something else."""
+    decoded = decode_sides(rows.columns["input"], pipeline, cache_limit=limit, max_bad=config.max_bad, say=say)
+    for side in decoded:
+        _say_heard(side.part, side.items, split)
+        _say_cut(side.part, side.inputs, side.items, split)
+    return pair_up(decoded, max_bad=config.max_bad, say=say)
 
 
 def pieces_of(store: Divisible, pipeline: Windowed, split: str) -> Pieces | None:
@@ -155,10 +175,14 @@ def forward_size(pipeline: Pipeline) -> dict[str, int]:
     return {"batch_size": 32}
 
 
-def _say_cut(pipeline: Pipeline, table: Table, store: Store, split: str) -> None:
+def _say_heard(pipeline: Pipeline, store: Store, split: str) -> None:
+    for note in quality_notes(store, split) if pipeline.modality == "audio" else ():
+        say(f"  {note}")
+
+
+def _say_cut(pipeline: Pipeline, inputs: Sequence[Any], store: Store, split: str) -> None:
     if not isinstance(pipeline, Cuts) or store.lengths is None:
         return
-    inputs = table.columns["input"]
     cut = pipeline.count_cut(inputs[row] for row in store.kept[store.lengths >= pipeline.max_length])
     if cut:
         say(

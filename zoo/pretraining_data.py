@@ -13,7 +13,9 @@ from zoo.console import say
 from zoo.data.blocks import blocks, build_stream, documents
 from zoo.data.corpus import Corpus, load_corpus
 from zoo.data.dataset import DataSet
+from zoo.data.pairs import load_pairs
 from zoo.data.unlabelled import TASK, load_unlabelled
+from zoo.pairs import sides
 from zoo.prepared import Prepared, prepare
 from zoo.protocols import Pipeline, Streams
 from zoo.weights import LoadedBackbone
@@ -41,8 +43,13 @@ class Learning:
 
 
 def read_unlabelled(config: PretrainConfig, modality: str, registry: Registry) -> Corpus | DataSet:
-    """The data a configuration names, without its labels: documents that are streamed, or samples one by one."""
-    columns = {"input": config.input_column, "split": config.split_column}
+    """The data a configuration names, without its labels: documents that are streamed, or samples or pairs one by one.
+
+    Raises:
+        UsageError: a column of second sides for a model that takes no pairs.
+        ZooError: as the functions that read.
+    """
+    columns = {"input": config.input_column, "pair": config.pair_column, "split": config.split_column}
     settings: dict[str, Any] = {
         "registry": registry,
         "seed": config.seed,
@@ -50,6 +57,10 @@ def read_unlabelled(config: PretrainConfig, modality: str, registry: Registry) -
         "columns": {role: name for role, name in columns.items() if name},
         "allow_sample": config.sample,
     }
+    if sides(modality):
+        return load_pairs(config.data, modality=modality, max_bad=config.max_bad, **settings)
+    if config.pair_column:
+        raise UsageError(f"The model takes {modality} alone.", "Leave --pair-column out, or choose a model of pairs.")
     if modality == "text":
         return load_corpus(config.data, **settings)
     return load_unlabelled(config.data, modality=modality, **settings)

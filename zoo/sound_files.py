@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.data.items import Member, read_member
 from zoo_registry.errors import DataError, MissingDependency
 
 BLOCK = 1 << 16
@@ -31,14 +32,16 @@ _STREAMED = 0x7FFF0000
 
 
 def audio_file(item: Any) -> tuple[Any, str]:
-    """(what soundfile can open, what to call it in a message) of a path, the bytes of a file, or a mapping that holds
-    either under ``path`` or ``bytes``.
+    """(what soundfile can open, what to call it in a message) of a path, the bytes of a file, a
+    :class:`zoo.data.items.Member` of an archive, or a mapping that holds a path or bytes under ``path`` or ``bytes``.
 
     Raises:
         DataError: there is no such file, or it is a folder or empty.
     """
     if isinstance(item, Mapping):
         item = item.get("path") if item.get("bytes") is None else item["bytes"]
+    if isinstance(item, Member):
+        return io.BytesIO(read_member(item)), str(item)
     if isinstance(item, bytes | bytearray | memoryview):
         if not len(item):
             raise DataError("A sound given as bytes is empty (0 bytes).", "Remove it or supply its content.")

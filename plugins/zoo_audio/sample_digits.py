@@ -6,16 +6,14 @@ pitch, pace, resonances, loudness and noise differ.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from zoo.data.sample_folder import sample_folder
 from zoo_audio.sample_voice import RATE, Phone, Voice, speak
-from zoo_registry.errors import DataError
 
 VOICES = {
     "ada": Voice(pitch=205, tract=1.14, pace=1.0, breath=0.25),
@@ -73,26 +71,8 @@ def write_spoken_digits(folder: Path) -> None:
     Raises:
         DataError: ``folder`` holds something already, or cannot be written.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} exists already.", "Remove it, or choose another folder for the sample.")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise DataError(f"The sample cannot be written to {folder}: {error}.", "Choose a writable folder.") from error
-    try:
+    with sample_folder(folder) as draft:
         _write(draft)
-        draft.chmod(0o755)  # mkdtemp's folders are private, a data set need not be
-        draft.rename(folder)
-    except OSError as error:
-        if (folder / "val").is_dir():  # another process said the same words meanwhile
-            return
-        raise DataError(
-            f"The sample cannot be written to {folder}: {error}.", "Free some space or choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write(folder: Path) -> None:

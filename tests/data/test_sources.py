@@ -454,13 +454,16 @@ def test_a_path_that_is_not_there_suggests_its_neighbours(tmp_path: Path) -> Non
 
 
 def test_the_sample_stands_in_and_says_so(with_sample: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-    dataset = load("pets", registry=FakeRegistry(SPEC))
+    spec = dataclasses.replace(SPEC, sources=("hf:org/pets",))
+    dataset = load("pets", registry=FakeRegistry(spec))
     assert dataset.sample
     assert dataset.origin == "built-in sample of pets"
     assert "stands in for the real pets" in dataset.notes[0]
     assert "stands in" in capsys.readouterr().err
-    load("pets", registry=FakeRegistry(SPEC))
+    load("pets", registry=FakeRegistry(spec))
     assert with_sample == [cache_dir() / "samples" / "pets"]
+    # Without a source there is no real one to stand in for.
+    assert "pets is generated image data, built in" in load("pets", registry=FakeRegistry(SPEC)).notes[0]
 
 
 def test_a_refused_sample_names_every_way_out(with_sample: list[Path]) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from zoo.cli.table import columns
+from zoo_registry.errors import UsageError
 
+MODALITIES = ("image", "text", "audio", "image-text", "audio-text", "image-audio")
 _MOST_CLASSES = 30
 
 
@@ -20,10 +22,10 @@ def command() -> None:
 
 @command.command(name="show")
 @click.argument("data")
-@click.option("--modality", type=click.Choice(["image", "text", "audio"]), help="[default: what the files look like]")
+@click.option("--modality", type=click.Choice(MODALITIES), help="[default: what the files look like]")
 @click.option("--task", help="what the data is for  [default: what it looks like]")
 @click.option("--input-column", help="table column holding the inputs")
-@click.option("--pair-column", help="table column holding the second texts")
+@click.option("--pair-column", help="table column holding the second texts, or the second side of pairs")
 @click.option("--label-column", help="table column holding the labels (several: comma between)")
 @click.option("--split-column", help="table column holding the split names")
 @click.option("--units", help="what transcripts are spelled in: characters, or a number of pieces of words")
@@ -50,24 +52,33 @@ def show(
     \b
     zoo data show reviews.csv
     zoo data show photos/ --json
+    zoo data show captions.csv --modality image-text
+    zoo data show 'shards/{000..003}.tar'
     """
     from zoo import default_registry
     from zoo.data.preview import guess_modality, preview
     from zoo.data.sources import load_dataset
+    from zoo.pairs import sides
 
     registry = default_registry()
+    modality = modality or guess_modality(data, registry)
     named = {"input": input_column, "pair": pair_column, "label": label_column, "split": split_column}
-    dataset = load_dataset(
-        data,
-        registry=registry,
-        modality=modality or guess_modality(data, registry),
-        task=task,
-        columns={role: name for role, name in named.items() if name},
-        seed=seed,
-        val_fraction=val_fraction,
-        allow_sample=sample,
-        units=units,
-    )
+    settings: dict[str, Any] = {
+        "registry": registry,
+        "modality": modality,
+        "columns": {role: name for role, name in named.items() if name},
+        "seed": seed,
+        "val_fraction": val_fraction,
+        "allow_sample": sample,
+    }
+    if sides(modality):
+        from zoo.data.pairs import load_pairs
+
+        if task or units or label_column:
+            raise UsageError("Pairs have no labels and no task.", "Leave --task, --units and --label-column out.")
+        dataset = load_pairs(data, **settings)
+    else:
+        dataset = load_dataset(data, task=task, units=units, **settings)
     found = preview(dataset)
     if as_json:
         click.echo(json.dumps({"schema_version": 1, **found}, indent=1))
@@ -120,6 +131,7 @@ def _range(low_high: list[int]) -> str:
 
 
 _MEASURES: dict[str, Callable[[Any], str]] = {
+    "distinct": lambda one: ", ".join(f"{count:,} {side}" for side, count in one.items()),
     "words": lambda one: f"{one['min']}..{one['max']}, median {one['median']}, 95 % {one['p95']}",
     "duplicates": str,
     "unanswerable": str,

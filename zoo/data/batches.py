@@ -1,5 +1,5 @@
 """Batches from a store, in an order that is a function of (seed, epoch) alone. Rows that differ in length are put
-together by length."""
+together by length; pairs, which have two lengths, are not."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from zoo.data.dataset import DataSet
 from zoo.data.draws import HashDraws, permutation
 from zoo.data.events import ticks
 from zoo.data.mix import Mix, apply_mix
+from zoo.data.pair_store import PairCrops, PairStore
 from zoo.data.ragged import RaggedRows, ragged
-from zoo.data.store import Rows
+from zoo.data.store import Rows, columns
 from zoo.protocols import IGNORE, Batch, Pipeline
 from zoo.units import spell
 from zoo_registry.errors import UsageError
@@ -90,7 +91,7 @@ class Train:
 
     def __init__(
         self,
-        store: Rows | Crops,
+        store: Rows | Crops | PairStore | PairCrops,
         labels: Labels,
         pipeline: Pipeline,
         *,
@@ -151,8 +152,10 @@ class Train:
             yield from _batches(store, labels, self.pipeline.input_name, self.rows(start, end, rank, world))
             start = end
 
-    def _at(self, epoch: int) -> tuple[Rows, Labels]:
+    def _at(self, epoch: int) -> tuple[Rows | PairStore, Labels]:
         """What an epoch's batches are taken from."""
+        if isinstance(self.store, PairCrops):
+            return self.store.at(self.seed, epoch), self.labels
         if not isinstance(self.store, Crops):
             return self.store, self.labels
         crops = self.store.at(self.seed, epoch)
@@ -178,7 +181,13 @@ class Eval:
     """
 
     def __init__(
-        self, store: Rows, labels: Labels, pipeline: Pipeline, *, batch_size: int, batch_tokens: int | None = None
+        self,
+        store: Rows | PairStore,
+        labels: Labels,
+        pipeline: Pipeline,
+        *,
+        batch_size: int,
+        batch_tokens: int | None = None,
     ) -> None:
         _check(store, labels, batch_size, batch_tokens)
         self.store, self.labels, self.pipeline, self.batch_size = store, labels, pipeline, batch_size
@@ -204,7 +213,9 @@ class Eval:
         return self.pipeline.prepare(batch)
 
 
-def _check(store: Rows | Crops, labels: Labels, batch_size: int, batch_tokens: int | None) -> None:
+def _check(
+    store: Rows | Crops | PairStore | PairCrops, labels: Labels, batch_size: int, batch_tokens: int | None
+) -> None:
     if len(labels) != len(store):
         raise ValueError(f"{len(labels)} labels for {len(store)} items: pass label_array(dataset, split, store.kept)")
     if batch_size < 1:
@@ -214,16 +225,15 @@ def _check(store: Rows | Crops, labels: Labels, batch_size: int, batch_tokens: i
         raise UsageError(f"A batch of {batch_tokens} tokens {why}.", "Give a batch size instead.")
 
 
-def _batches(store: Rows, labels: Labels, name: str, rows: Iterable[np.ndarray]) -> Iterator[Batch]:
+def _batches(store: Rows | PairStore, labels: Labels, name: str, rows: Iterable[np.ndarray]) -> Iterator[Batch]:
     pin = torch.cuda.is_available()
     for chosen in rows:
+        found = store.columns(chosen) if isinstance(store, PairStore) else columns(store, name, chosen)
         batch = {
-            name: torch.from_numpy(store.take(chosen)),
+            **{column: torch.from_numpy(array) for column, array in found.items()},
             "label": torch.from_numpy(labels[chosen] if isinstance(labels, np.ndarray) else labels.take(chosen)),
             "index": torch.from_numpy(chosen),
         }
-        if store.lengths is not None:
-            batch["length"] = torch.from_numpy(store.lengths[chosen])
         # torch's own memory: the rounding of a CPU kernel may follow the alignment of its input, which numpy leaves to
         # chance, and a resumed run must repeat every bit.
         yield {key: value.pin_memory() if pin else value.clone() for key, value in batch.items()}

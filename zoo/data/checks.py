@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from zoo.data.dataset import Table
-from zoo.data.items import name_of, path_of, shown, stretch_of, texts_of
+from zoo.data.items import Member, name_of, path_of, shown, stretch_of, texts_of
 from zoo.data.tags import OUTSIDE, entity_type, is_bio
 
 _IMBALANCE = 10
@@ -119,6 +119,8 @@ def _size(item: Any, modality: str) -> Hashable | None:
         return sum(map(len, texts_of(item)))
     if isinstance(item, bytes):
         return len(item)
+    if isinstance(item, Member):
+        return item.size, (None, None)
     try:
         return None if (path := path_of(item)) is None else (os.path.getsize(path), stretch_of(item))
     except (OSError, ValueError):
@@ -131,6 +133,8 @@ def _glimpse(item: Any, modality: str) -> Hashable | None:
         return b""
     path = path_of(item) or ""
     try:
+        if isinstance(item, Member):
+            return item.read(item.size // 2, min(_GLIMPSE, item.size - item.size // 2))
         with open(path, "rb") as file:
             file.seek(os.path.getsize(path) // 2)
             return file.read(_GLIMPSE)
@@ -143,6 +147,8 @@ def _content(item: Any, modality: str, hashes: dict[str, bytes | None]) -> Hasha
         return texts_of(item)
     if isinstance(item, bytes):
         return hashlib.blake2b(item).digest()
+    if isinstance(item, Member):
+        return _hash_of_member(item)
     path = path_of(item) or ""
     if path not in hashes:  # many stretches may be of one long recording
         hashes[path] = _hash_of_file(path)
@@ -153,6 +159,13 @@ def _hash_of_file(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "blake2b").digest()
+    except OSError:
+        return None
+
+
+def _hash_of_member(item: Member) -> bytes | None:
+    try:
+        return hashlib.blake2b(item.read()).digest()
     except OSError:
         return None
 

@@ -11,7 +11,8 @@ from typing import Any
 class Table:
     """One split. ``columns["input"]`` holds raw items for a pipeline's ``decode``: paths or bytes for images; paths or
     dict (``path``, ``start``, ``end``: seconds of a stretch) for sounds; for texts str, tuple[str, ...] (texts that
-    belong together), list[str] (the words of a sentence) or dict (``id``, ``question``, ``context``).
+    belong together), list[str] (the words of a sentence) or dict (``id``, ``question``, ``context``); for pairs of two
+    modalities tuples of a raw item of each. Any file may also be a :class:`zoo.data.items.Member` of an archive.
     ``columns["label"]`` holds class ids (of classes, or of speakers), lists of class ids (multi-label: a sample's
     classes; token-classification: one a word), floats (regression, similarity), lists of ``{"text", "start"}`` (answers
     in the context; none: unanswerable), str (transcripts), lists of (start, end, class id) (events of a recording in

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from zoo.data.dataset import Table
 from zoo.data.items import identity
+from zoo.pairs import sides
 
 
 def fingerprint(splits: Mapping[str, Table], labels: Sequence[str], modality: str, root: str) -> str:
@@ -19,6 +21,13 @@ def fingerprint(splits: Mapping[str, Table], labels: Sequence[str], modality: st
         columns = splits[split].columns
         digest.update(f"\n{split}".encode())
         for item, label in zip(columns["input"], columns["label"], strict=True):
-            text = f"\n{identity(item, modality).removeprefix(prefix)}\0{label!r}"
+            text = f"\n{_relative(item, modality, prefix)}\0{label!r}"
             digest.update(text.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def _relative(item: Any, modality: str, prefix: str) -> str:
+    """An item's identity, files under their name below the root."""
+    if pair := sides(modality):
+        return "\0".join(_relative(one, side, prefix) for one, side in zip(item, pair, strict=True))
+    return identity(item, modality).removeprefix(prefix)

@@ -79,7 +79,7 @@ def _read_folder(folder: Path, wanted: _Wanted) -> Raw:
     if wanted.modality == "audio" and (spoken := read_librispeech(folder, wanted.task)) is not None:
         return spoken
     folders, tables = entries(folder, wanted.modality)
-    split_tables = _by_split(tables)
+    split_tables = tables_by_split(tables)
     if "train" in split_tables:
         return _read_tables(split_tables, folder, wanted)
     split_folders: dict[str, Path] = {}
@@ -120,7 +120,7 @@ def entries(folder: Path, modality: str) -> tuple[list[Path], list[Path]]:
     return [e for e in entries if e.is_dir()], tables
 
 
-def _by_split(tables: list[Path]) -> dict[str, list[Path]]:
+def tables_by_split(tables: list[Path]) -> dict[str, list[Path]]:
     """Tables named after a split: ``train.csv``, ``train-00000-of-00002.parquet``."""
     found: dict[str, list[Path]] = {}
     for table in tables:
@@ -167,7 +167,7 @@ def _class_folders(folder: Path, folders: list[Path], modality: str, notes: list
         if not files:
             empty.append(str(entry))
         for file in files:
-            item = _read_text(file) if modality == "text" else file
+            item = text_of(file) if modality == "text" else file
             if is_missing(item):
                 blank.append(file)
                 continue
@@ -206,7 +206,8 @@ def files_under(folder: Path, modality: str) -> tuple[list[str], int]:
     return sorted(found, key=natural_key), others
 
 
-def _read_text(path: str) -> str:
+def text_of(path: str) -> str:
+    """A text file's content, lines ended by LF; errors as :func:`zoo.data.tables.read_text`."""
     return read_text(Path(path)).replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -218,7 +219,7 @@ def _read_tables(paths: Mapping[str, list[Path]], root: Path, wanted: _Wanted, l
     for split in sorted(paths, key=("train", "val", "test").index):
         for path in paths[split]:
             table = _read(path, wanted)
-            bases = [root, *_media_folders(root, split)]
+            bases = [root, *media_folders(root, split)]
             if columns is None:
                 columns = _columns(table, wanted, bases, labelled)
                 raw.task = columns.task
@@ -249,7 +250,7 @@ def _columns(table: RawTable, wanted: _Wanted, bases: list[Path], labelled: bool
     return replace(columns, labels=(), task=None, guessed=told(table, wanted.columns, columns.input, (), columns.split))
 
 
-def _media_folders(root: Path, split: str) -> list[Path]:
+def media_folders(root: Path, split: str) -> list[Path]:
     """Where tables' paths may start besides the table's own folder: ``images/``, ``clips/``, ``train/``, ..."""
     folders = sorted((e for e in root.iterdir() if e.is_dir()), key=lambda e: natural_key(e.name))
     return [f for f in folders if f.name.casefold() in _MEDIA or split_named(f.name) == split]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from zoo_registry.errors import DataError
 
 _IMAGES = "jpg jpeg jpe jfif png gif bmp webp tif tiff ppm pgm pbm pnm tga jp2 avif"
 _AUDIO = "wav flac mp3 ogg oga opus m4a aac aif aiff au"
@@ -17,6 +20,51 @@ EXTENSIONS = {
 """File name endings of a modality; a modality without an entry takes every file."""
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file inside an uncompressed archive, read where it lies.
+
+    Attributes:
+        path: of the archive.
+        name: in the archive, for messages alone.
+        offset, size: bytes of it in the archive.
+    """
+
+    path: str
+    name: str
+    offset: int
+    size: int
+
+    def read(self, first: int = 0, size: int | None = None) -> bytes:
+        """Its bytes, or ``size`` of them from ``first`` on.
+
+        Raises:
+            OSError: the archive cannot be read.
+        """
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(self.offset + first)
+            return file.read(self.size if size is None else size)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.name}"
+
+
+def read_member(member: Member) -> bytes:
+    """Its bytes.
+
+    Raises:
+        DataError: it is empty, or the archive has lost it or cannot be read.
+    """
+    try:
+        data = member.read()
+    except OSError as error:
+        raise DataError(f"{member} cannot be read: {error.strerror}.", "Check the archive.") from error
+    if not member.size or len(data) < member.size:
+        why = f"ends after {len(data):,} of its {member.size:,} bytes" if member.size else "is empty (0 bytes)"
+        raise DataError(f"{member} {why}.", "Repair, replace or remove it.")
+    return data
+
+
 def is_item(name: str, modality: str) -> bool:
     """True if a file of this name holds an item of the modality."""
     endings = EXTENSIONS.get(modality)
@@ -25,6 +73,8 @@ def is_item(name: str, modality: str) -> bool:
 
 def name_of(item: Any, row: int, modality: str) -> str:
     """An item's name in messages: its path, with the seconds of a stretch; else its number."""
+    if isinstance(item, Member):
+        return str(item)
     path = None if modality == "text" else path_of(item)
     if path is None:
         return f"item {row}"
@@ -69,8 +119,8 @@ def shorten(text: str, width: int = 40) -> str:
 
 
 def identity(item: Any, modality: str) -> str:
-    """Text that changes whenever the item does: (path, size, time) of a file and the stretch of it that is meant, a
-    hash of anything else."""
+    """Text that changes whenever the item does: (path, size, time) of a file and the stretch or member of it that is
+    meant, a hash of anything else."""
     if isinstance(item, bytes):
         return hashlib.blake2b(item, digest_size=16).hexdigest()
     if modality == "text":
@@ -78,6 +128,8 @@ def identity(item: Any, modality: str) -> str:
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     if isinstance(item, Mapping) and (path_of(item) is None or item.get("bytes") is not None):
         return _hash_of(item)
+    if isinstance(item, Member):
+        return f"{identity(item.path, modality)}\0{item.offset}\0{item.size}"
     path, stretch = os.path.abspath(path_of(item) or item), stretch_of(item)
     of_it = "" if stretch == (None, None) else f"\0{stretch[0]}\0{stretch[1]}"
     try:
@@ -85,6 +137,11 @@ def identity(item: Any, modality: str) -> str:
     except (OSError, ValueError):
         return f"{path}\0missing{of_it}"
     return f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}{of_it}"
+
+
+def same(item: Any, modality: str) -> Hashable:
+    """What is equal for items that are the same, without a look at files: their path, or place in an archive, tells."""
+    return item if isinstance(item, Hashable) else identity(item, modality)
 
 
 def _hash_of(item: Mapping[Any, Any]) -> str:

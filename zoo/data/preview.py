@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from itertools import islice
@@ -10,12 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.data.captions import TELLING
 from zoo.data.checks import class_counts
+from zoo.data.columns import LABEL_NAMES, plain
 from zoo.data.dataset import DataSet, Table
-from zoo.data.items import EXTENSIONS, is_item, name_of, shorten, texts_of
+from zoo.data.items import EXTENSIONS, Member, is_item, name_of, same, shorten, texts_of
+from zoo.data.pair_tables import tables_of
+from zoo.data.shards import find_shards
 from zoo.data.sound_measures import sound_measures, transcript_measures
 from zoo.data.tables import is_table, read_table
-from zoo_registry.errors import UnknownName
+from zoo.data.tar_index import index_tar
+from zoo.pairs import sides
+from zoo_registry.errors import DataError, UnknownName
 
 if TYPE_CHECKING:
     from zoo_registry import Registry
@@ -34,7 +41,8 @@ def preview(dataset: DataSet, first: int = 3) -> dict[str, Any]:
     samples as ``{"input", "label"}``) and what its modality and task have besides: ``words`` of texts (min, median,
     p95, max; divided by white space), ``duplicates`` (texts that stand there before), ``values`` of numbers (min, mean,
     max), ``unanswerable`` questions, ``sizes`` of the first 200 images (min and max of width and height,
-    ``unreadable``), and ``seconds``, ``sound`` and ``transcripts`` (:mod:`zoo.data.sound_measures`).
+    ``unreadable``), and ``seconds``, ``sound`` and ``transcripts`` (:mod:`zoo.data.sound_measures`). Of pairs each side
+    is measured like data of its own, over its distinct items, whose number ``distinct`` holds by modality.
 
     Args:
         first: samples to show of each split.
@@ -54,8 +62,12 @@ def preview(dataset: DataSet, first: int = 3) -> dict[str, Any]:
 
 def guess_modality(data: str, registry: Registry) -> str:
     """``"image"``, ``"audio"`` or ``"text"``: what a registered name says, else what the files of a folder, or those
-    that a table names, mostly are."""
+    that a table names, mostly are. ``"image-text"`` where images come with captions, and for shards, ``"audio-text"``
+    for shards of sound."""
     path = Path(data).expanduser()
+    if shards := find_shards(data):
+        members = [member.name for member in index_tar(shards[0]).members]
+        return "audio-text" if sum(is_item(name, "audio") for name in members) * 3 > len(members) else "image-text"
     if not path.exists():
         try:
             return str(registry.dataset(data).spec.modality)
@@ -64,7 +76,25 @@ def guess_modality(data: str, registry: Registry) -> str:
     names = _names_in(path)
     counts = {modality: sum(is_item(name, modality) for name in names) for modality in ("image", "audio")}
     likely = max(counts, key=lambda modality: counts[modality])
+    if counts["image"] and likely == "image" and _captioned(path):
+        return "image-text"
     return likely if counts[likely] * 2 > len(names) else "text"
+
+
+def _captioned(path: Path) -> bool:
+    """Whether a table of images has a column named after captions and none named after labels, or most images of a
+    folder have a text of their name beside them."""
+    try:
+        tables = tables_of(path)
+    except DataError:  # as reading them will say
+        return False
+    if tables:
+        names = {plain(name) for name in read_table(tables["train"][0]).columns}
+        return bool(names & set(TELLING)) and not names & set(LABEL_NAMES)
+    files = [os.path.splitext(file) for file in _names_in(path)]
+    texts = {stem for stem, ending in files if ending.lower() == ".txt"}
+    images = [stem for stem, ending in files if ending.lower() in EXTENSIONS["image"]]
+    return sum(stem in texts for stem in images) * 2 > len(images) > 0
 
 
 def _names_in(path: Path) -> list[str]:
@@ -100,15 +130,36 @@ def _split(table: Table, dataset: DataSet, first: int) -> dict[str, Any]:
         found["sizes"] = _sizes(items)
     if dataset.modality == "audio":
         found |= sound_measures(items)
+    if pair := sides(dataset.modality):
+        found |= _sides(items, pair)
     if dataset.task == "transcription":
         found["transcripts"] = transcript_measures(labels)
     found["first"] = [
         {
-            "input": _shown(item) if dataset.modality == "text" else name_of(item, row, dataset.modality),
+            "input": _input(item, row, dataset.modality),
             "label": _label(label, dataset),
         }
         for row, (item, label) in enumerate(islice(zip(items, labels, strict=True), first))
     ]
+    return found
+
+
+def _input(item: Any, row: int, modality: str) -> str | list[str]:
+    if pair := sides(modality):
+        return [str(_input(one, row, side)) for one, side in zip(item, pair, strict=True)]
+    return _shown(item) if modality == "text" else name_of(item, row, modality)
+
+
+def _sides(items: Sequence[Any], pair: tuple[str, str]) -> dict[str, Any]:
+    """What each side of pairs has, over its distinct items."""
+    found: dict[str, Any] = {"distinct": {}}
+    for place, side in enumerate(pair):
+        distinct = list({same(item[place], side): item[place] for item in items}.values())
+        found["distinct"][side] = len(distinct)
+        if side == "text":
+            found["words"] = _words(distinct)
+        else:
+            found |= {"sizes": _sizes(distinct)} if side == "image" else sound_measures(distinct)
     return found
 
 
@@ -153,7 +204,7 @@ def _sizes(items: Sequence[Any]) -> dict[str, Any]:
     sizes = []
     for item in items[:_MEASURED]:
         try:
-            with Image.open(item) as image:
+            with Image.open(io.BytesIO(item.read()) if isinstance(item, Member) else item) as image:
                 sizes.append(image.size)
         except (OSError, ValueError, Image.DecompressionBombError):  # counted, and named by the run that needs them
             continue

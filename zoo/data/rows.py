@@ -64,8 +64,8 @@ def table_rows(
         inputs = task_items(table, columns)
         labels, skipped = task_labels(table, columns, inputs, labels, notes)
     else:
-        inputs = [_path(value, bases) for value in table.columns[columns.input]]
-        _require_files(table, columns, inputs, bases)
+        inputs = [file_of(value, bases) for value in table.columns[columns.input]]
+        require_files(table, columns, inputs, bases)
     if modality == "audio":
         inputs = sound_items(table, columns, inputs)
         labels, skipped = sound_labels(table, columns, labels, notes)
@@ -77,7 +77,7 @@ def table_rows(
         if item is None or (labels is not None and is_missing(labels[row])):
             missing.append(table.where(row))
             continue
-        split = _split(table, columns, row)
+        split = split_of_row(table, columns, row)
         rows = splits.setdefault(split, Rows(labels=None if labels is None else []))
         rows.inputs.append(item)
         rows.where.append(table.where(row))
@@ -92,14 +92,16 @@ def table_rows(
     return splits
 
 
-def _path(value: Any, bases: Sequence[Path]) -> str | None:
+def file_of(value: Any, bases: Sequence[Path]) -> str | None:
+    """The file that a table's value names, relative to the first base that has it; None where it names none."""
     if is_missing(value):
         return None
     # A file that is not there stays in: it is counted and listed with everything else that does not decode.
     return resolve(str(value), bases) or str(bases[0] / str(value))
 
 
-def _require_files(table: RawTable, columns: Columns, inputs: list[Any], bases: Sequence[Path]) -> None:
+def require_files(table: RawTable, columns: Columns, inputs: list[Any], bases: Sequence[Path]) -> None:
+    """Raise a DataError where none of the files in a table's input column exists."""
     if any(item is not None and Path(item).is_file() for item in inputs):
         return
     first = next((value for value in table.columns[columns.input] if not is_missing(value)), "")
@@ -138,7 +140,12 @@ def _named(value: Any, names: Sequence[str]) -> Any:
     return value
 
 
-def _split(table: RawTable, columns: Columns, row: int) -> str:
+def split_of_row(table: RawTable, columns: Columns, row: int) -> str:
+    """The split that a row says it is in; ``"train"`` in a table that says nothing.
+
+    Raises:
+        DataError: what it says is no split.
+    """
     if columns.split is None:
         return "train"
     value = str(table.columns[columns.split][row])

@@ -174,6 +174,8 @@ def _registered(spec: DatasetSpec, modality: str, columns: Mapping[str, str], al
             reasons.append(error.problem)
     if spec.sample and allow_sample:
         note = f"a built-in sample of generated {modality} data stands in for the real {spec.name}"
+        if not sources:
+            note = f"{spec.name} is generated {modality} data, built in, and says nothing about real data"
         if reasons:
             note += f" ({reasons[0].rstrip('.')})"
         return Found(spec.name, _sample(spec), f"built-in sample of {spec.name}", {}, task, sample=True, notes=(note,))

@@ -164,6 +164,12 @@ class _OverLimitError(Exception):
     """The decoded items grew above what they may take."""
 
 
+def columns(rows: Rows, name: str, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    """The items of some rows as a batch holds them: under ``name``, and ``length`` where they differ in it."""
+    found = {name: rows.take(chosen)}
+    return found if rows.lengths is None else {**found, "length": rows.lengths[chosen]}
+
+
 def build_store(
     table: Table,
     pipeline: Pipeline,
