@@ -10,7 +10,6 @@ so that no weights are downloaded.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import re
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 
 import torch
 import torchaudio
+from catalogue_file import write_or_compare
 from torchaudio.pipelines import Wav2Vec2ASRBundle, Wav2Vec2Bundle
 
 from zoo_audio.wav2vec_backbone import FACTORIES, WAVLM
@@ -115,15 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare with the committed file; exit 1 on drift")
     options = parser.parse_args(arguments)
     text = "".join(lines_of(generate()))
-    if not options.check:
-        FILE.write_text(text, encoding="utf-8")
-        return 0
-    committed = FILE.read_text(encoding="utf-8") if FILE.exists() else ""
-    drift = list(
-        difflib.unified_diff(committed.splitlines(), text.splitlines(), "committed", "generated", "", "", 0, "")
-    )
-    print("\n".join(drift[:40]) if drift else "no drift", file=sys.stderr)
-    return 1 if drift else 0
+    return write_or_compare(FILE, text, options.check)
 
 
 if __name__ == "__main__":

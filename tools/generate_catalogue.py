@@ -17,7 +17,6 @@ file name, since nothing could verify them.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import re
 import sys
@@ -27,6 +26,7 @@ from typing import Any
 
 import timm
 import torch
+from catalogue_file import write_or_compare
 from timm.models import get_pretrained_cfg, list_models, list_pretrained, model_entrypoint
 
 from zoo_registry.specs import InputSpec, ModelSpec
@@ -192,14 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         measured = set(range(0, len(rows), max(1, len(rows) // max(1, options.sample))))
         known = {row[0]: (row[2], row[3], row[4]) for i, row in enumerate(rows) if i not in measured}
     text = "".join(lines_of(generate(known)))
-    if not options.check:
-        FILE.write_text(text, encoding="utf-8")
-        return 0
-    drift = list(
-        difflib.unified_diff(committed.splitlines(), text.splitlines(), "committed", "generated", "", "", 0, "")
-    )
-    print("\n".join(drift[:40]) if drift else "no drift", file=sys.stderr)
-    return 1 if drift else 0
+    return write_or_compare(FILE, text, options.check)
 
 
 if __name__ == "__main__":
