@@ -102,6 +102,12 @@ class FinetuneConfig(RunConfig):
     )
     mixup: float = Field(0.0, ge=0, description="mixup strength (0: off; images)")
     cutmix: float = Field(0.0, ge=0, description="cutmix strength (0: off; images)")
+    wise_ft: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="WiSE-FT: keep this share of the finetuned weights, the rest of those that training began with",
+    )
     head_epochs: float | None = Field(None, gt=0, description="passes of the head grid over the cached features")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing of the classification loss")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the head")
@@ -111,6 +117,9 @@ class PretrainConfig(RunConfig):
     """A pretraining run."""
 
     objective: str | None = Field(None, description="what to learn from: see zoo pretrain --list")
+    pair_column: str | None = Field(
+        None, description="table column holding the second side of pairs, such as the captions of images"
+    )
     val_fraction: float = Field(0.05, gt=0, le=0.5, description="share cut for validation where the data has none")
     options: dict[str, Any] = Field(default_factory=dict, description="settings of the objective")
 

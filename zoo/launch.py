@@ -68,6 +68,8 @@ def identify(config: RunConfig, registry: Registry) -> WeightsId:
         max_length=config.max_length,
         seconds=config.seconds,
     )
+    if made.input.parts and (config.batch_seconds is not None or config.batch_tokens is not None):
+        raise UsageError(f"{made.model_id} takes pairs, which are counted.", "Give --batch-size.")
     heard = made.input.modality == "audio"
     if config.batch_seconds is not None and not heard:
         raise UsageError(
@@ -113,7 +115,8 @@ def _fitted(
     """The input contract where it does not come with the weights, or follows the data."""
     spec = identity.spec
     fits = bool(spec.fit_input) and (identity.weights_id == RANDOM or spec.fit_always)
-    if config.tokenizer and not (fits and identity.input.modality == "text"):
+    reads = "text" in {part.modality for part in identity.input.parts or (identity.input,)}
+    if config.tokenizer and not (fits and reads):
         raise UsageError(
             "A tokenizer of your own fits no pretrained weights.", "Leave --tokenizer out, or add --weights none."
         )
@@ -121,16 +124,35 @@ def _fitted(
         return None
     if saved is not None and identity.input.modality == "audio" and (settled := _settled(identity.input, saved)):
         return settled
-    if saved is not None and (saved / TOKENIZER).is_file():
+    if saved is not None and not identity.input.parts and (saved / TOKENIZER).is_file():
         return dataclasses.replace(identity.input, assets=str(saved))
+    if saved is not None and identity.input.parts and (settled := _settled_pair(saved)):
+        return settled
+    given = identity.input
     if config.tokenizer:
-        return dataclasses.replace(identity.input, assets=str(_tokenizer_folder(Path(config.tokenizer))))
-    chosen: InputSpec = load_builder(spec.fit_input, spec.requires, spec.extra)(identity.input, inputs())
-    if config.seconds is not None and config.seconds != chosen.seconds:
-        heard = f"windows of {config.seconds:g} s" if config.seconds else "whole recordings"
-        say(f"sound: {heard}, as was asked for")
-        chosen = dataclasses.replace(chosen, seconds=config.seconds)
-    return chosen
+        given = _reading(given, str(_tokenizer_folder(Path(config.tokenizer))))
+        if not given.parts:
+            return given
+    towers = (spec,) if given.parts else ()
+    chosen: InputSpec = load_builder(spec.fit_input, spec.requires, spec.extra)(given, inputs(), *towers)
+    return chosen if config.seconds is None else _heard_for(chosen, config.seconds)
+
+
+def _reading(input: InputSpec, assets: str) -> InputSpec:
+    """The contract of texts, or of pairs with texts, with a tokenizer."""
+    if input.parts:
+        return dataclasses.replace(input, parts=tuple(_reading(part, assets) for part in input.parts))
+    return dataclasses.replace(input, assets=assets) if input.modality == "text" else input
+
+
+def _heard_for(input: InputSpec, seconds: float) -> InputSpec:
+    """The contract with the asked-for length of sound, whatever the data would have made of it."""
+    if input.parts:
+        return dataclasses.replace(input, parts=tuple(_heard_for(part, seconds) for part in input.parts))
+    if input.modality != "audio" or input.seconds == seconds:
+        return input
+    say(f"sound: {f'windows of {seconds:g} s' if seconds else 'whole recordings'}, as was asked for")
+    return dataclasses.replace(input, seconds=seconds)
 
 
 def _settled(input: InputSpec, saved: Path) -> InputSpec | None:
@@ -140,6 +162,17 @@ def _settled(input: InputSpec, saved: Path) -> InputSpec | None:
         return dataclasses.replace(input, rate=int(fields["rate"]), seconds=float(fields["seconds"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _settled_pair(saved: Path) -> InputSpec | None:
+    """The contract of pairs that a run began with; None where it was stopped before all of it was written down."""
+    try:
+        settled = InputSpec.from_dict(json.loads((saved / "model.json").read_text(encoding="utf-8"))["input"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if any(part.modality == "text" for part in settled.parts) and not (saved / TOKENIZER).is_file():
+        return None
+    return dataclasses.replace(settled, assets=str(saved))
 
 
 def _tokenizer_folder(path: Path) -> Path:
@@ -158,7 +191,8 @@ def batch_tokens(config: RunConfig, pipeline: Pipeline) -> int | None:
 
 def pinned_input(loaded: LoadedBackbone) -> dict[str, Any]:
     """The input contract's choices as fields of the configuration, which a resumed or repeated run reads back."""
-    return {"seconds": loaded.input.seconds} if loaded.input.modality == "audio" else {}
+    heard = [part for part in loaded.input.parts or (loaded.input,) if part.modality == "audio"]
+    return {"seconds": heard[0].seconds} if heard else {}
 
 
 def pinned_weights(config: RunConfig, loaded: LoadedBackbone) -> str:
@@ -225,12 +259,18 @@ def describe(run: Run, loaded: LoadedBackbone, pipeline: Pipeline, **more: Any) 
         "plugin": loaded.plugin,
         "plugin_version": loaded.plugin_version,
         **more,
-        "input": {**input_dict(loaded.input), "assets": ""},  # they lie beside model.json
+        "input": input_dict(_without_assets(loaded.input)),
         "input_name": pipeline.input_name,
         "preprocessing": pipeline.describe(),
         "versions": run.manifest["versions"],
         "data": {key: run.manifest["data"][key] for key in ("name", "origin", "fingerprint", "sample")},
     }
+
+
+def _without_assets(input: InputSpec) -> InputSpec:
+    """They lie beside model.json, wherever that is."""
+    parts = tuple(_without_assets(part) for part in input.parts)
+    return dataclasses.replace(input, assets="", parts=parts)
 
 
 def begin_model(run: Run, meta: dict[str, Any], *parts: Any) -> None:

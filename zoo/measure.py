@@ -17,11 +17,15 @@ from zoo.data.batches import Eval, label_array
 from zoo.data.clips import Pieces
 from zoo.data.dataset import DataSet, Table
 from zoo.data.items import name_of, shown
+from zoo.data.pairs import load_pairs
 from zoo.data.sources import load_dataset
 from zoo.engine.evaluate import collect
 from zoo.engine.runtime import Runtime
 from zoo.kinds import Entries, Outcome, kind_of
+from zoo.pair_measure import are_pairs, load_labelled, measure_retrieval, run_pairs
+from zoo.pair_targets import is_pair, open_pair, zero_shot
 from zoo.prepared import Prepared, forward_size, run_dataset
+from zoo.prompts import check_labels, check_templates
 from zoo.protocols import Frames, Windowed
 from zoo.report import write_report
 from zoo.run import Run, open_run, write_json
@@ -29,6 +33,7 @@ from zoo.targets import Model, answer, check_beam, check_readable, open_target
 from zoo.tasks import SupervisedTask
 from zoo.torch_model import answers_of
 from zoo.windowing import average
+from zoo.zeroshot import classified_side
 from zoo_registry.errors import DataError, UsageError
 from zoo_registry.registry import Registry
 
@@ -46,9 +51,12 @@ def evaluate(
     batch_size: int = 32,
     max_bad: float = 0.05,
     beam: int | None = None,
+    labels: Sequence[str] | None = None,
+    templates: Sequence[str] | None = None,
     registry: Registry | None = None,
 ) -> dict[str, Any]:
-    """Measure a trained model.
+    """Measure a trained model; of a model of pairs (by name, its run or its export) how well it finds one side of pairs
+    from the other, or on labelled data how often it is right without training.
 
     Args:
         target: run folder, checkpoint folder, ``model/`` folder, or export folder (run by onnxruntime).
@@ -59,6 +67,8 @@ def evaluate(
         batch_size: samples at once.
         max_bad: largest share of unreadable inputs that is skipped.
         beam: texts that are followed at once where a run recognises speech; None: greedy decoding.
+        labels: what a model of pairs chooses between; None: the names of the data's classes.
+        templates: sentences with ``{}`` for a label; None: those of :mod:`zoo.prompts`.
         registry: where names are looked up; the default one if None.
 
     Returns:
@@ -70,8 +80,10 @@ def evaluate(
         DataError: labels the model does not know, no such split, or too many unreadable inputs.
     """
     registry = registry or zoo.default_registry()
-    path = Path(target)
-    model = open_target(path)
+    path, columns = Path(target), dict(columns or {})
+    if is_pair(target, registry):
+        return _evaluate_pair(target, data, split, columns, batch_size, max_bad, beam, labels, templates, registry)
+    model = open_target(target, labels, templates)  # which refuses labels
     check_beam(model, beam)
     if data is None:
         dataset = _own_data(path, model, registry)
@@ -81,13 +93,92 @@ def evaluate(
             registry=registry,
             modality=str(model.meta.get("input", {}).get("modality", "image")),
             task=model.task,
-            columns=dict(columns or {}),
+            columns=columns,
         )
+    split, parts = _parts(dataset, split, data is None)
+    return _measure(model, target, dataset, split, parts, batch_size, max_bad, beam)
+
+
+def _evaluate_pair(
+    target: str | Path,
+    data: str | Path | None,
+    split: str | None,
+    columns: dict[str, str],
+    batch_size: int,
+    max_bad: float,
+    beam: int | None,
+    labels: Sequence[str] | None,
+    templates: Sequence[str] | None,
+    registry: Registry,
+) -> dict[str, Any]:
+    if beam is not None:
+        raise UsageError(f"{target} recognises no speech, so it has no beam search.", "Leave --beam out.")
+    if data is None and (labels is not None or templates is not None):
+        raise UsageError("There is no data to choose labels for.", "Add --data with labelled images.")
+    own = Path(target)
+    if data is None and not (own / "manifest.json").is_file():
+        raise UsageError(f"{target} is no run, so it has no data of its own.", "Add --data.")
+    if labels is not None:
+        labels = check_labels(labels)
+    if templates is not None:
+        check_templates(templates)
+    pair = open_pair(target, registry)
+    named = labels is not None or templates is not None
+    if data is not None and (named or not are_pairs(str(data), pair.modalities, columns, registry)):
+        dataset = load_labelled(str(data), classified_side(pair), columns, labels, registry)
+        model = zero_shot(pair, dataset.labels if labels is None else labels, templates)
+        split, parts = _parts(dataset, split, False)
+        return _measure(model, target, dataset, split, parts, batch_size, max_bad, None)
+    modality = "-".join(pair.modalities)
+    if data is not None:
+        dataset = load_pairs(str(data), registry=registry, modality=modality, columns=columns, max_bad=max_bad)
+    else:
+        dataset = run_pairs(own, registry)
+    split, parts = _parts(dataset, split, data is None)
+    items = [item for part in parts for item in dataset.splits[part].columns["input"]]
+    say(f"evaluating {len(items):,} pairs of {dataset.origin} ({split}) with {pair.backend}")
+    return {
+        **_head(target, pair.backend, dataset, split),
+        "labels": [],
+        **measure_retrieval(pair, items, batch_size, max_bad),
+    }
+
+
+def _parts(dataset: DataSet, split: str | None, own: bool) -> tuple[str, list[str]]:
+    """(the split that is measured, which of the data set's it is made of); ``own``: the data are the run's own.
+
+    Raises:
+        DataError: there is none of that name.
+    """
     if split is None:
-        split = "all" if data is not None and any(note.startswith(CUT) for note in dataset.notes) else "val"
+        split = "all" if not own and any(note.startswith(CUT) for note in dataset.notes) else "val"
     parts = list(dataset.splits) if split == "all" else [split]
     if missing := [part for part in parts if part not in dataset.splits]:
         raise DataError(f"{dataset.name} has no split {missing[0]!r}.", f"It has: {', '.join(dataset.splits)}, all.")
+    return split, parts
+
+
+def _head(target: str | Path, backend: str, dataset: DataSet, split: str) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "target": str(target),
+        "backend": backend,
+        "data": dataset.origin,
+        "split": split,
+    }
+
+
+def _measure(
+    model: Model,
+    target: str | Path,
+    dataset: DataSet,
+    split: str,
+    parts: Sequence[str],
+    batch_size: int,
+    max_bad: float,
+    beam: int | None,
+) -> dict[str, Any]:
+    """The report on labelled inputs."""
     table = Table(
         {
             "input": [item for part in parts for item in dataset.splits[part].columns["input"]],
@@ -100,11 +191,7 @@ def evaluate(
         say(f"  skipped: {why}")
     check_readable(len(found.outcome), len(found.bad), max_bad)
     return {
-        "schema_version": SCHEMA_VERSION,
-        "target": str(target),
-        "backend": model.backend,
-        "data": dataset.origin,
-        "split": split,
+        **_head(target, model.backend, dataset, split),
         "skipped": len(found.bad),
         "labels": list(model.labels),
         **kind_of(model.task).report(found.outcome, model.labels),

@@ -188,11 +188,14 @@ def predict(
     max_bad: float = 0.05,
     max_new_tokens: int | None = None,
     beam: int | None = None,
+    labels: Sequence[str] | None = None,
+    templates: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Predict with a run, a checkpoint or an export.
+    """Predict with a run, a checkpoint or an export, or with a model of pairs and labels.
 
     Args:
-        target: run folder, checkpoint folder, ``model/`` folder, or export folder (needs onnxruntime alone).
+        target: run folder, checkpoint folder, ``model/`` folder, or export folder (needs onnxruntime alone); with
+            ``labels`` the name of a model of images (or sounds) and texts, a pretraining run or an export of one.
         inputs: of an image model files, folders, globs, ``bytes`` and arrays; of a model of sound the same, parts of
             files (``{"path", "start", "end"}``) and waveforms (``{"array", "sampling_rate"}``); of a text model texts,
             pairs, lists of words, questions (``{"question", "context"}``), and files of these as ``Path`` (a str is a
@@ -204,6 +207,8 @@ def predict(
         max_bad: largest share of unreadable inputs that is skipped.
         max_new_tokens: how far a language model goes on; None: 50, or half of what it takes where that is less.
         beam: texts that are followed at once where a run recognises speech; None: greedy decoding.
+        labels: names to choose between, zero-shot; scores are a softmax over them.
+        templates: sentences with ``{}`` for the label, whose vectors are averaged; None: :mod:`zoo.prompts`.
 
     Returns:
         ``[{"input", "label", "score", "scores"}]`` in input order. ``scores`` maps labels to probabilities. For
@@ -216,7 +221,7 @@ def predict(
     """
     if not inputs:
         raise UsageError("Nothing to predict.", "Give files, folders or texts.")
-    model = open_target(target)
+    model = open_target(target, labels, templates)
     found = gather(model, inputs, pair=pair, column=column)
     result = predict_inputs(model, found, batch_size=batch_size, max_new_tokens=max_new_tokens, beam=beam)
     result.check(max_bad)

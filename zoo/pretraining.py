@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from zoo.config import PretrainConfig, make_config
 from zoo.console import say
 from zoo.data.batches import Eval
 from zoo.engine.checkpoint import Checkpoints
+from zoo.engine.coupled import splittable
 from zoo.engine.runtime import Runtime
 from zoo.engine.saving import last_name
 from zoo.kinds import Outcome
@@ -39,8 +41,10 @@ from zoo_registry.registry import Entry, Registry
 
 SCHEMA_VERSION = 1
 STEPS = 5_000  # what an epoch count is chosen for, where the data is small
-LARGEST_BATCH = 64
+SMALLEST_BATCH, LARGEST_BATCH = 8, 64
+COUPLED_BATCH = 16, 256  # of a loss for which the others of a batch are what a sample is told from
 CPU_MICRO_BATCH = 32
+PICTURE = 224 * 224  # pixels of those that so many of are taken at once
 CODE_SECONDS = 2  # of sound that a CPU's memory takes at once where every sample of it is guessed
 
 
@@ -156,10 +160,17 @@ def _resolve(
     """Every choice left open, made from the facts of this run, said, and enough to repeat it."""
     samples = len(data.training[0])
     random = loaded.weights_id == RANDOM
-    on_cpu, whole = runtime.device.type == "cpu", learning.task.batch_coupled
+    on_cpu, whole = runtime.device.type == "cpu", not splittable(learning.task)
     fits = _at_once(data, loaded) if on_cpu else LARGEST_BATCH
-    most = min(LARGEST_BATCH, fits if whole else 4 * fits)  # a batch that is never split has to fit
-    batch = config.batch_size or min(most, max(8, 2 ** int(np.log2(max(samples / 50, 1)))))
+    exact = learning.task.batch_coupled and not whole
+    least, most = COUPLED_BATCH if exact else (SMALLEST_BATCH, LARGEST_BATCH)
+    most = min(most, fits if whole else 4 * fits)  # a batch that is never split has to fit
+    batch = config.batch_size or min(most, max(least, 2 ** int(np.log2(max(samples / 50, 1)))))
+    if exact and min(batch, samples) < 2:
+        raise UsageError(
+            f"The objective {objective.spec.name} compares the samples of a batch, and a batch would hold one.",
+            "Give a --batch-size of 2 or more, and as many samples.",
+        )
     epochs = config.epochs or float(max(1, min(40, round(STEPS / max(1, samples // batch)))))
     values: dict[str, Any] = {
         "model": loaded.model_id,
@@ -178,7 +189,7 @@ def _resolve(
     if on_cpu and not whole:
         values["micro_batch"] = config.micro_batch or min(fits, batch)
     config = make_config(PretrainConfig, {**config.model_dump(), **values})
-    settings = "".join(f", {name} {value}" for name, value in config.options.items())
+    settings = "".join(f", {name} {value}" for name, value in config.options.items() if value != "")
     say(f"objective: {objective.spec.name}{settings}, on {config.device} in {config.precision}")
     sizes = f"batches of {config.batch_seconds:g} s" if config.batch_seconds else f"batch {batch}"
     say(f"main: {epochs:g} epochs, {sizes}, learning rate {config.lr:g}")
@@ -188,6 +199,9 @@ def _resolve(
 def _at_once(data: Prepared, loaded: LoadedBackbone) -> int:
     """How many samples a CPU's memory takes at once."""
     store, pipeline = data.training[0], data.pipeline
+    pictures = [math.prod(part.size[1:]) for part in loaded.input.parts if part.modality == "image"]
+    if pictures:  # of which a small one leaves room for others
+        return int(CPU_MICRO_BATCH * max(1, PICTURE / pictures[0]))
     if not isinstance(pipeline, Windowed) or store.lengths is None:
         return CPU_MICRO_BATCH
     seconds = CODE_SECONDS if isinstance(loaded.backbone, Autoregressive) else FORWARD_SECONDS

@@ -25,12 +25,14 @@ from zoo.engine.runtime import Runtime
 from zoo.launch import RunResult
 from zoo.measure import measure_run
 from zoo.prepared import Prepared, prepare, read_dataset
-from zoo.run import Run, check_free, open_run
+from zoo.run import Run, check_free, open_run, write_json
 from zoo.stages import Context, run_stage, train_groups
 from zoo.strategies import STRATEGIES, Facts, Probe, Train, choose, resolved
 from zoo.tasks import SupervisedTask
+from zoo.towers import one_side
 from zoo.trained import build_head, pipeline_for, save_trained
 from zoo.weights import LoadedBackbone
+from zoo_registry.builders import load_builder
 from zoo_registry.errors import UnknownName, UsageError
 from zoo_registry.registry import Entry, Registry
 
@@ -60,12 +62,14 @@ def run_finetune(config: FinetuneConfig, *, output: Path | None = None, show_gro
     if output is not None:
         check_free(output)
     _check_names(config, registry)
+    config = one_side(config, registry)
     identity = launch.identify(config, registry)
     with runtime.main_first():
         dataset = read_dataset(config, identity.input.modality, registry)
         loaded = launch.load(config, registry, lambda: dataset.splits["train"].columns["input"])
     task, head = _task(config, dataset, loaded, registry)
-    config = _resolve(config, dataset, loaded, task, runtime)
+    _begin(task, head, loaded, registry, runtime)
+    config = _resolve(config, dataset, loaded, task, head, runtime)
     runtime = Runtime.create(config.precision or "fp32", config.device)
     data = _decode(dataset, loaded, head, config, registry, runtime)
     sizes = {split: len(table) for split, table in dataset.splits.items()}
@@ -92,6 +96,7 @@ def resume_finetune(path: str | Path) -> RunResult:
         loaded = launch.load(config, registry, lambda: inputs, saved=run.path / "model")
     launch.check_unchanged(run, dataset.fingerprint, loaded)
     task, head = _task(config, dataset, loaded, registry)
+    _begin(task, head, loaded, registry, runtime)  # it may be stopped before its first checkpoint
     data = _decode(dataset, loaded, head, config, registry, runtime)
     say(f"run: {run.path} (resumed)")
     return _train(run, config, data, loaded, task, head, runtime, resume=True)
@@ -119,7 +124,15 @@ def _decode(
         return prepare(dataset, pipeline, config, ("train", "val"))
 
 
-def _facts(dataset: DataSet, loaded: LoadedBackbone, task: SupervisedTask) -> Facts:
+def _begin(task: SupervisedTask, head: Entry, loaded: LoadedBackbone, registry: Registry, runtime: Runtime) -> None:
+    """Let the head begin with more than random numbers, where its record says how."""
+    spec = head.spec
+    if spec.start:
+        with runtime.main_first():
+            load_builder(spec.start, spec.requires, spec.extra)(task.head, loaded, registry)
+
+
+def _facts(dataset: DataSet, loaded: LoadedBackbone, task: SupervisedTask, head: Entry) -> Facts:
     return Facts(
         samples=len(dataset.splits["train"]),
         pretrained=loaded.weights_id != "none",
@@ -128,6 +141,7 @@ def _facts(dataset: DataSet, loaded: LoadedBackbone, task: SupervisedTask) -> Fa
         modality=dataset.modality,
         dim=loaded.backbone.dim,
         foreign=_usual_strategy(loaded) == "full",
+        begun=bool(head.spec.start),
     )
 
 
@@ -143,16 +157,24 @@ def _probeable(task: SupervisedTask) -> bool:
 
 
 def _resolve(
-    config: FinetuneConfig, dataset: DataSet, loaded: LoadedBackbone, task: SupervisedTask, runtime: Runtime
+    config: FinetuneConfig,
+    dataset: DataSet,
+    loaded: LoadedBackbone,
+    task: SupervisedTask,
+    head: Entry,
+    runtime: Runtime,
 ) -> FinetuneConfig:
     """Every choice left open, made from the facts of this run, said, and enough to repeat it."""
-    facts = _facts(dataset, loaded, task)
-    usual = _usual_strategy(loaded)
+    facts = _facts(dataset, loaded, task, head)
+    # Heads trained side by side would leave behind what this one begins with.
+    usual = "full" if facts.begun else _usual_strategy(loaded)
     strategy = choose(config.strategy, pretrained=facts.pretrained, probe=facts.probe, usual=usual)
     precision = config.precision or runtime.best_precision()
     say(f"strategy: {strategy} on {runtime.device.type} in {precision}")
     if config.strategy is None and not facts.pretrained:
         say("strategy: random weights leave nothing for lp-ft to keep, so everything is trained from the start")
+    elif config.strategy is None and facts.begun:
+        say("strategy: the head begins with what the model knows of the labels; all is trained gently from there")
     elif config.strategy is None and facts.foreign and facts.probe:
         say("strategy: the pretrained weights were made for other inputs, so everything is trained from the start")
     values: dict[str, Any] = {
@@ -167,6 +189,11 @@ def _resolve(
         **launch.pinned_input(loaded),
     }
     stages = STRATEGIES[strategy](config, facts)
+    if config.wise_ft is not None and not any(isinstance(stage, Train) for stage in stages):
+        raise UsageError(
+            f"The strategy {strategy} trains nothing end to end, so --wise-ft has nothing to mix.",
+            "Choose --strategy full or lp-ft, or leave --wise-ft out.",
+        )
     for stage in stages:
         if isinstance(stage, Probe):
             say(f"head: {len(stage.grid)} heads side by side, {stage.epochs:g} epochs, batch {stage.batch_size}")
@@ -208,7 +235,7 @@ def _train(
 ) -> RunResult:
     began = time.monotonic()
     dataset, pipeline = data.dataset, data.pipeline
-    stages = STRATEGIES[config.strategy or "lp-ft"](config, _facts(dataset, loaded, task))
+    stages = STRATEGIES[config.strategy or "lp-ft"](config, _facts(dataset, loaded, task, head))
     meta = launch.describe(run, loaded, pipeline, head=head.id, task=dataset.task, labels=list(dataset.labels))
     if runtime.is_main:
         launch.begin_model(run, meta, pipeline, loaded.backbone)
@@ -226,6 +253,7 @@ def _train(
     metrics = measure_run(run, task, data, runtime, logits, seconds=time.monotonic() - began)
     launch.finish(run, runtime, metrics, began)
     if runtime.is_main:
+        _note_mixture(run)
         _summary(run, dataset, metrics)
     return RunResult(run.path, metrics)
 
@@ -275,6 +303,13 @@ def _usual_head(fitting: list[Entry]) -> Entry:
     can be computed once."""
     own = [entry for entry in fitting if entry.plugin.distribution == fitting[0].plugin.distribution]
     return next((entry for entry in own if entry.spec.uses == ("pooled",)), own[0])
+
+
+def _note_mixture(run: Run) -> None:
+    """What the mixtures of WiSE-FT were worth stands beside the other figures."""
+    if mixture := run.manifest.get("wise_ft"):
+        path = run.path / "evaluation.json"
+        write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "wise_ft": mixture})
 
 
 def _summary(run: Run, dataset: DataSet, metrics: dict[str, Any]) -> None:

@@ -22,6 +22,13 @@ def resampled_sums(rows: np.ndarray) -> np.ndarray:
     return np.stack(sums).reshape(draws, *rows.shape[1:])
 
 
+def resampled_medians(values: np.ndarray) -> np.ndarray:
+    """Medians of samples drawn again with replacement: values (n,) -> (R,), seeded; fewer where n is large."""
+    n, random = len(values), np.random.default_rng(0)
+    draws = RESAMPLES if n <= MANY else RESAMPLES // 5
+    return np.array([np.median(values[random.integers(0, n, n)]) for _ in range(draws)])
+
+
 def interval(values: np.ndarray) -> list[float] | None:
     """95 % of the values [low, high], those that are not finite aside; None without any."""
     values = values[np.isfinite(values)]

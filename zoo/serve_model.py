@@ -28,6 +28,9 @@ MODEL_FILE = "model.onnx"
 META_FILE = "model.json"
 FORMAT = "zoo-export"
 SCHEMA_VERSION = 1
+PAIRS = "pairs"
+"""``task`` of an export of two towers (:mod:`zoo.serve_pairs`)."""
+
 CPU = ("CPUExecutionProvider",)
 
 _REEXPORT = "Export the run again with `zoo export RUN -o DIR`, or copy the whole folder again."
@@ -41,7 +44,7 @@ def sha256_of(path: Path) -> str:
 
 def is_export(path: Path) -> bool:
     """True where ``path`` looks like an export folder, intact or not."""
-    return path.is_dir() and (path / MODEL_FILE).is_file() and (path / META_FILE).is_file()
+    return path.is_dir() and (path / META_FILE).is_file() and any(path.glob("*.onnx"))
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -72,6 +75,24 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
+def verify(folder: Path, meta: dict[str, Any]) -> None:
+    """Raise ZooError where a file of an export is missing or not the one that was exported, UsageError where
+    ``model.json`` names one outside the folder."""
+    for name, expected in meta["sha256"].items():
+        # model.json may come from anywhere: a name with a folder in it must not make us read outside.
+        if Path(name).name != name:
+            raise UsageError(f"{folder / META_FILE} names a file outside its folder: {name}.", _REEXPORT)
+        path = folder / name
+        if not path.is_file():
+            raise ZooError(f"{path} is missing.", _REEXPORT)
+        found = sha256_of(path)
+        if found != expected:
+            raise ZooError(
+                f"{path} is damaged or not the exported file: sha256 {found[:12]}…, expected {expected[:12]}….",
+                _REEXPORT,
+            )
+
+
 class OnnxModel:
     """A verified export.
 
@@ -99,30 +120,20 @@ class OnnxModel:
         self.path = Path(folder)
         self.meta = read_meta(self.path)
         self.task: str = self.meta["task"]
+        if self.task == PAIRS:
+            raise UsageError(
+                f"{self.path} is an export of two towers, which knows no labels of its own.",
+                "Open it with zoo.serve_pairs.OnnxPair, or predict with labels.",
+            )
         self.labels: tuple[str, ...] = tuple(self.meta["labels"])
         self.in_graph = self.meta["preprocess"] == "graph"
-        self._verify()
+        verify(self.path, self.meta)
         self.session = open_session(self.path / MODEL_FILE, threads=threads, providers=providers)
         self._inputs = tuple(one.name for one in self.session.get_inputs())
         self._token_level = kind_of(self.task).token_level
         kind = self.meta["preprocessing"].get("kind")
         self.texts = self._read_texts() if kind == "text" else None
         self.sounds = self._read_sounds() if kind == "audio" else None
-
-    def _verify(self) -> None:
-        for name, expected in self.meta["sha256"].items():
-            # model.json may come from anywhere: a name with a folder in it must not make us read outside.
-            if Path(name).name != name:
-                raise UsageError(f"{self.path / META_FILE} names a file outside its folder: {name}.", _REEXPORT)
-            path = self.path / name
-            if not path.is_file():
-                raise ZooError(f"{path} is missing.", _REEXPORT)
-            found = sha256_of(path)
-            if found != expected:
-                raise ZooError(
-                    f"{path} is damaged or not the exported file: sha256 {found[:12]}…, expected {expected[:12]}….",
-                    _REEXPORT,
-                )
 
     def _read_texts(self) -> TextInput:
         try:

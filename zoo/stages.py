@@ -28,6 +28,7 @@ from zoo.prepared import Prepared
 from zoo.protocols import Batch, Draws, ParamGroup, Pipeline
 from zoo.run import Run
 from zoo.strategies import Probe, Stage, Train
+from zoo.wise_ft import keep_start, mix_with_start
 
 EVALUATIONS_OF_A_GRID = 10
 SELECTED = "head-selected"  # checkpoint of the head that validation preferred
@@ -62,11 +63,20 @@ def run_stage(stage: Stage, context: Context, after: Sequence[Stage]) -> torch.T
     """
     if isinstance(stage, Probe):
         return _probe(stage, context, alone=not after)
-    result = train_all(stage, context, head_ready=any(isinstance(earlier, Probe) for earlier in after))
+    share = context.config.wise_ft if isinstance(context.config, FinetuneConfig) else None
+    if share is not None:
+        keep_start(context)
+    result = train_all(stage, context, head_ready=stage.ready)
+    before = "the head alone" if any(isinstance(earlier, Probe) for earlier in after) else "the start"
+    if stage.ready and not after:
+        metric = context.task.monitor[0]
+        say(f"main: {metric} {result.history[0][metric]:.4f} before the first step")
     if result.best_step == 0:
-        say("main: training everything did not improve on the head alone, whose weights are kept")
+        say(f"main: training everything did not improve on {before}, whose weights are kept")
     else:
         say(f"main: the weights after step {result.best_step} of {result.steps} are kept")
+    if share is not None:
+        mix_with_start(share, _validation(stage, context), context)
     return None
 
 
@@ -158,13 +168,7 @@ def train_all(stage: Train, context: Context, head_ready: bool = False) -> FitRe
         seed=config.seed,
         mix=_mix(context),
     )
-    val = Eval(
-        data.stores["val"],
-        data.labels["val"],
-        data.pipeline,
-        batch_size=stage.batch_size,
-        batch_tokens=tokens,
-    )
+    val = _validation(stage, context)
     engine = EngineConfig(
         steps=_steps(stage.epochs, train.steps_per_epoch),
         lr=stage.lr,
@@ -187,6 +191,17 @@ def train_all(stage: Train, context: Context, head_ready: bool = False) -> FitRe
         profile=config.profile,
     )
     return _fit(stage.name, task, train, val, engine, train_groups(stage, context), context)
+
+
+def _validation(stage: Train, context: Context) -> Eval:
+    data = context.data
+    return Eval(
+        data.stores["val"],
+        data.labels["val"],
+        data.pipeline,
+        batch_size=stage.batch_size,
+        batch_tokens=batch_tokens(context.config, data.pipeline),
+    )
 
 
 def _mix(context: Context) -> Mix | None:

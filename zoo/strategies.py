@@ -5,6 +5,7 @@ A new strategy is one more function in :data:`STRATEGIES`; the stages are run by
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 from collections.abc import Callable
@@ -33,6 +34,7 @@ class Facts:
         modality: of the inputs.
         dim: embedding width.
         foreign: whether the pretrained weights were made for other inputs (pictures, and these are spectrograms).
+        begun: whether the head begins with more than random numbers (:attr:`zoo_registry.specs.HeadSpec.start`).
     """
 
     samples: int
@@ -42,6 +44,7 @@ class Facts:
     modality: str = "image"
     dim: int = 0
     foreign: bool = False
+    begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class Train:
-    """Train backbone and head end to end."""
+    """Train backbone and head end to end. ``ready``: what it starts from is worth an evaluation, and may be kept."""
 
     epochs: float
     batch_size: int
     lr: float
     layer_decay: float
     batchnorm: Literal["frozen", "train"]
+    ready: bool = False
     name: str = "main"
 
 
@@ -72,6 +76,13 @@ Stage = Probe | Train
 def default_batch_size(samples: int, most: int = 64) -> int:
     """A power of two with at least about 20 steps an epoch on small data, between 8 and ``most``."""
     return min(most, max(8, 2 ** int(math.log2(max(samples / 20, 1)))))
+
+
+def begun_lr(facts: Facts) -> float:
+    """Learning rate where backbone and head fit each other from the start, and only have to stay close: 1e-5 for a
+    space of 512 dimensions, as CLIP's ViT-B is finetuned (Wortsman et al., "Robust fine-tuning of zero-shot models",
+    CVPR 2022, choose between 3e-6 and 3e-5), less for wider ones."""
+    return text_lr(facts, 0.005)
 
 
 def text_lr(facts: Facts, factor: float) -> float:
@@ -99,6 +110,7 @@ def _train(config: FinetuneConfig, facts: Facts, *, epochs: float, lr: float, bo
         # Statistics of a pretrained network are better than what a few small batches can estimate; a random network
         # has none to keep, and one made for other inputs has those of others.
         batchnorm=config.batchnorm or ("frozen" if facts.pretrained and not facts.foreign else "train"),
+        ready=facts.begun,
     )
 
 
@@ -109,6 +121,9 @@ def head(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
 
 def full(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
     """Everything is trained from the start."""
+    if facts.begun:
+        epochs = max(2.0, min(10.0, 2_000 / facts.samples))
+        return (_train(config, facts, epochs=round(epochs), lr=begun_lr(facts), bottom=0.3),)
     if facts.pretrained and facts.modality == "audio":
         # A network that has never heard anything learns from its head on, and takes longer.
         lr, passes = (1e-3, 25_000) if facts.foreign else (1e-4, 20_000)
@@ -128,7 +143,7 @@ def lp_ft(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
     text = facts.modality == "text"
     epochs = max(3.0 if text else 2.0, min(10.0, 2_000 / facts.samples))
     gently = _train(config, facts, epochs=round(epochs), lr=text_lr(facts, 0.06) if text else 5e-5, bottom=0.1)
-    return (_probe(facts, config.head_epochs), gently)
+    return (_probe(facts, config.head_epochs), dataclasses.replace(gently, ready=True))
 
 
 STRATEGIES: dict[str, Callable[[FinetuneConfig, Facts], tuple[Stage, ...]]] = {

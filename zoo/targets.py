@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -83,7 +83,7 @@ def answer(model: Model, table: Table, batch_size: int, beam: int | None = None)
     kept: list[int] = []
     bad: list[tuple[int, str]] = []
     long = 0
-    for good, failed in decode_all(model, items, batch_size):
+    for good, failed in decode_all(model.decode, items, batch_size):
         bad += [(owners[position], why) for position, why in failed]
         if good:
             given = [array for _, array in good]
@@ -125,13 +125,27 @@ def each_its_own(table: Table) -> Table:
     return Table({**table.columns, "owner": list(range(len(table)))})
 
 
-def open_target(path: str | Path) -> Model:
+def open_target(path: str | Path, labels: Sequence[str] | None = None, templates: Sequence[str] | None = None) -> Model:
     """Load whatever ``path`` is: an export with onnxruntime alone, everything else with torch.
 
+    Args:
+        path: a run, a checkpoint, a model folder or an export; with labels also the name of a model of pairs.
+        labels: what a model of pairs chooses between, without training.
+        templates: sentences with ``{}`` for a label; None: those of :mod:`zoo.prompts`.
+
     Raises:
-        UsageError: nothing there, or nothing that zoo wrote.
+        UsageError: nothing there, nothing that zoo wrote, or labels for what has labels of its own.
+        UnknownName: no such model of pairs.
         WeightsError, ZooError: its files are damaged.
     """
+    from zoo.pair_targets import is_pair, needs_labels, open_zero_shot  # which need this module
+
+    if labels is not None:
+        return open_zero_shot(path, labels, templates)
+    if is_pair(path):
+        raise needs_labels(path)
+    if templates is not None:
+        raise UsageError("Templates are sentences around labels, and there are no labels.", "Add --labels.")
     path = Path(path)
     if not path.exists():
         raise UsageError(f"{path} does not exist.", "Give a run folder, a checkpoint folder or an export folder.")
@@ -154,14 +168,14 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def decode_all(
-    model: Model, items: Iterable[Any], batch_size: int
+    decode: Callable[[Any], np.ndarray], items: Iterable[Any], batch_size: int
 ) -> Iterator[tuple[list[tuple[int, np.ndarray]], list[tuple[int, str]]]]:
     """Decode in threads, a batch at a time: ``([(position, array)], [(position, why not)])`` per batch, in order."""
 
     def attempt(numbered: tuple[int, Any]) -> tuple[int, np.ndarray | None, str]:
         position, item = numbered
         try:
-            return position, model.decode(item), ""
+            return position, decode(item), ""
         except DataError as error:
             return position, None, error.problem
 

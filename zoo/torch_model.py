@@ -15,7 +15,7 @@ from zoo.padding import pad
 from zoo.protocols import RAGGED, Batch, Expands, Frames, Keeps
 from zoo.serve_audio import Parts, parts_for
 from zoo.targets import each_its_own
-from zoo.trained import load_trained
+from zoo.trained import Trained, load_trained
 from zoo_registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class TorchModel:
     """A run folder, its ``model/`` folder or one of its checkpoints, on the best device of this machine.
 
     Args:
-        path: the folder.
+        path: the folder, or what was read from one.
         registry: where the model's plugin is looked up; the default one if None.
         device: ``"cuda"``, ``"mps"`` or ``"cpu"``; chosen if None.
 
@@ -37,13 +37,15 @@ class TorchModel:
 
     backend = "torch"
 
-    def __init__(self, path: str | Path, *, registry: Registry | None = None, device: str | None = None) -> None:
-        self.trained = load_trained(path, registry)
+    def __init__(
+        self, path: str | Path | Trained, *, registry: Registry | None = None, device: str | None = None
+    ) -> None:
+        self.trained = path if isinstance(path, Trained) else load_trained(path, registry)
         self.task: str = self.trained.task.head.task
         self.labels = self.trained.labels
         self.meta = self.trained.meta
         self.pipeline = self.trained.pipeline
-        self.device = torch.device(device or _best_device())
+        self.device = torch.device(device or best_device())
         self.module = self.trained.task.to(self.device).eval()
         self.parts: Parts | None = self._parts() if self.pipeline.modality == "audio" else None
 
@@ -128,7 +130,8 @@ def answers_of(decoded: dict[str, torch.Tensor]) -> torch.Tensor:
     return decoded["value"] if "value" in decoded else decoded["scores"]
 
 
-def _best_device() -> str:
+def best_device() -> str:
+    """``"cuda"``, else ``"mps"``, else ``"cpu"``."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

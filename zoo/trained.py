@@ -17,9 +17,11 @@ from torch import nn
 
 import zoo
 from zoo.engine.checkpoint import Checkpoints, write_tensors
+from zoo.pairs import side_inputs
 from zoo.protocols import Backbone, Matches, Pipeline
 from zoo.run import SCHEMA_VERSION, open_run, write_json
 from zoo.tasks import SupervisedTask
+from zoo.towers import tower_id
 from zoo_registry.builders import load_builder
 from zoo_registry.errors import UsageError, WeightsError, ZooError
 from zoo_registry.registry import Registry
@@ -84,13 +86,22 @@ def pipeline_for(
     head: str | None = None,
     backbone: Backbone | None = None,
 ) -> Pipeline:
-    """The pipeline a model's spec names, for an input contract, as the head of that name sees it.
+    """The pipeline a model's spec names, for an input contract, as the head of that name sees it. That of a model of
+    pairs is made of its towers' pipelines.
 
     Raises:
         WeightsError: it does not belong to ``backbone``.
     """
-    spec = registry.model(model_id).spec
-    pipeline: Pipeline = load_builder(spec.pipeline, spec.requires, spec.extra)(input_spec)
+    model = registry.model(model_id)
+    spec = model.spec
+    build = load_builder(spec.pipeline, spec.requires, spec.extra)
+    pipeline: Pipeline
+    if input_spec.parts:
+        names = (tower_id(model, part.modality, registry) for part in input_spec.parts)
+        parts = side_inputs(input_spec)
+        pipeline = build(*(pipeline_for(name, part, registry) for name, part in zip(names, parts, strict=True)))
+    else:
+        pipeline = build(input_spec)
     if backbone is not None and isinstance(pipeline, Matches):
         pipeline.check_backbone(backbone)
     if head is None or not (wanted := registry.head(head).spec).view:

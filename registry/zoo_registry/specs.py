@@ -87,7 +87,8 @@ class ModelSpec:
             :class:`~zoo_registry.errors.UnknownName` for what names none. Empty without ``prefix``.
         fit_input: ``"module:function"``, called as ``function(input, inputs)`` with the training inputs (raw items, to
             be gone through again) where the model starts from random numbers; returns the :class:`InputSpec` to build
-            it with (a tokenizer trained on the user's text). Empty where the input contract is fixed.
+            it with (a tokenizer trained on the user's text). Of a model of pairs ``function(input, inputs, spec)``.
+            Empty where the input contract is fixed.
         fit_always: True where ``fit_input`` is called for pretrained weights too (how long the user's clips are).
         strategy: how it is finetuned where the user does not say (``"full"``: its weights were made for other inputs).
         towers: of a model of pairs: modality -> name of the model that is that side alone, with weights of the same
@@ -170,8 +171,9 @@ class HeadSpec:
         uses: fields of ``Features`` it reads, so that only those are cached.
         view: ``"module:function"``, called as ``function(pipeline)``; returns the :class:`zoo.protocols.Pipeline` that
             makes this head's samples from the modality's (windows of long texts, pairs). Empty: the modality's own.
-        start: ``"module:function"``, called once as ``function(head, loaded, registry)`` before a run begins, with the
-            :class:`zoo.weights.LoadedBackbone`; gives the head a better beginning than random numbers. Or empty.
+        start: ``"module:function"``, called as ``function(head, loaded, registry)`` before training begins, with the
+            :class:`zoo.weights.LoadedBackbone`; gives the head a better beginning than random numbers. Of a resumed
+            run it settles shapes, and the checkpoint follows. Or empty.
     """
 
     name: str

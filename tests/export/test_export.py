@@ -213,7 +213,7 @@ def test_full_disk_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundle, "_seal", full)
+    monkeypatch.setattr(bundle, "seal", full)
     with pytest.raises(ZooError, match="cannot be written"):
         export(run, tmp_path / "out")
     assert leftovers(tmp_path) == []

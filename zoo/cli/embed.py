@@ -12,6 +12,9 @@ import click
 @click.argument("model")
 @click.option("--data", required=True, help="folder, table, .txt with a text a line, hf:ORG/NAME or a data-set name")
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True, metavar="FILE", help="FILE.parquet")
+@click.option(
+    "--tower", metavar="SIDE", help="image, text or audio: the side of a model of pairs  [default: its first]"
+)
 @click.option("--normalise/--no-normalise", default=False, help="scale vectors to length 1")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, help="inputs at once  [default: 32]")
 @click.option("--chunk", type=click.IntRange(min=1), default=2048, help="inputs in a part  [default: 2048]")
@@ -26,6 +29,7 @@ def command(
     model: str,
     data: str,
     output: Path,
+    tower: str | None,
     normalise: bool,
     batch_size: int,
     chunk: int,
@@ -45,6 +49,7 @@ def command(
     zoo embed resnet50 --data photos/ -o photos.parquet
     zoo embed all-minilm-l6-v2 --data questions.txt -o questions.parquet --normalise
     zoo embed runs/voices --data recordings/ -o voices.parquet
+    zoo embed ViT-B-32 --tower text --data captions.txt -o captions.parquet --normalise
     """
     from zoo.embedding import embed
 
@@ -52,6 +57,7 @@ def command(
         model,
         data,
         output,
+        tower=tower,
         normalise=normalise,
         batch_size=batch_size,
         chunk=chunk,

@@ -23,6 +23,10 @@ from zoo_registry.errors import UsageError
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, help="samples at once  [default: 32]")
 @click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, help="share of unreadable inputs that fails")
 @click.option("--beam", type=click.IntRange(min=1), help="speech: texts followed at once  [default: greedy decoding]")
+@click.option(
+    "--labels", metavar="A,B,...", help="zero-shot: labels to choose from; @FILE  [default: the data's classes]"
+)
+@click.option("--template", "templates", multiple=True, metavar="TEXT", help="sentence with {} for a label; repeatable")
 @click.option("--json", "as_json", is_flag=True, help="everything as JSON")
 @click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="write here, not to stdout")
 @click.option("--force", is_flag=True, help="overwrite FILE")
@@ -36,19 +40,25 @@ def command(
     batch_size: int,
     max_bad: float,
     beam: int | None,
+    labels: str | None,
+    templates: tuple[str, ...],
     as_json: bool,
     output: Path | None,
     force: bool,
 ) -> None:
-    """Measure TARGET (a run, a checkpoint or an export) on labelled data.
+    """Measure TARGET (a run, a checkpoint or an export) on labelled data; a model of images and texts, by name, run or
+    export, also on pairs: what is found of one side from the other.
 
     \b
     zoo evaluate runs/pets
     zoo evaluate exported/ --data more_pets/ --json
+    zoo evaluate ViT-B-32 --data cats_dogs
+    zoo evaluate ViT-B-32 --data captions.csv
     """
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists.", "Choose another -o, or --force to overwrite it.")
     from zoo.measure import evaluate
+    from zoo.prompts import read_labels
 
     named = {"input": input_column, "pair": pair_column, "label": label_column}
     result = evaluate(
@@ -59,6 +69,8 @@ def command(
         batch_size=batch_size,
         max_bad=max_bad,
         beam=beam,
+        labels=None if labels is None else read_labels(labels),
+        templates=templates or None,
     )
     write_output(json.dumps(result, indent=2) + "\n" if as_json else format_evaluation(result), output)
 
@@ -69,7 +81,8 @@ def format_evaluation(result: dict[str, Any]) -> str:
     for name, value in result["metrics"].items():
         low_high = result["intervals"].get(name)
         lines.append([name, _number(value), f"{_number(low_high[0])} .. {_number(low_high[1])}" if low_high else ""])
-    text = f"{result['target']}: {result['task']}, {result['n']:,} samples of {result['data']} ({result['split']})\n\n"
+    what = "pairs" if result["task"] == "retrieval" else "samples"
+    text = f"{result['target']}: {result['task']}, {result['n']:,} {what} of {result['data']} ({result['split']})\n\n"
     text += columns(lines, right=frozenset({1})) + "\n"
     if classes := result.get("classes"):
         header = ["class", "samples"]

@@ -35,6 +35,7 @@ def command(
     \b
     zoo finetune resnet50 --data cats_dogs
     zoo finetune efficientnet_lite0 --data photos/ --strategy head
+    zoo finetune ViT-B-32 --data photos/ --head zero-shot --wise-ft 0.5
     zoo finetune --resume runs/20260101-120000-finetune-resnet50-photos
     """
     given = {name: value for name, value in flags.items() if value is not None}

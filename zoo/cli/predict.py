@@ -37,6 +37,8 @@ WIDTH = 60
     type=click.IntRange(min=1),
     help="how far a language model goes on  [default: 50, or half of what it takes]",
 )
+@click.option("--labels", metavar="A,B,...", help="zero-shot: labels to choose from; @FILE: a label a line")
+@click.option("--template", "templates", multiple=True, metavar="TEXT", help="sentence with {} for a label; repeatable")
 @click.option("--beam", type=click.IntRange(min=1), help="texts followed at once in speech (runs)  [default: greedy]")
 @click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="write here, not to stdout")
 @click.option("--force", is_flag=True, help="overwrite FILE")
@@ -51,11 +53,13 @@ def command(
     pair: str | None,
     input_column: str | None,
     max_new_tokens: int | None,
+    labels: str | None,
+    templates: tuple[str, ...],
     beam: int | None,
     output: Path | None,
     force: bool,
 ) -> None:
-    """Predict INPUTS with TARGET (a run, a checkpoint or an export).
+    """Predict INPUTS with TARGET (a run, a checkpoint or an export; with --labels a model of images and texts).
 
     INPUTS are files, folders or patterns; for models of texts they are texts, .txt files (a text a line), tables, or -
     for the lines of standard input.
@@ -65,14 +69,17 @@ def command(
     zoo predict exported/ photos/ --format csv -o labels.csv
     zoo predict runs/digits clip.wav recordings/
     zoo predict runs/reviews "a warm film" more.txt
+    zoo predict ViT-B-32 photos/ --labels "a cat,a dog" --template "a photo of a {}."
     """
     from zoo.predicting import gather, keep_top, modality_of, predict_inputs
+    from zoo.prompts import read_labels
     from zoo.targets import open_target
     from zoo.text_inputs import arguments
 
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists.", "Choose another -o, or --force to overwrite it.")
-    model = open_target(target)
+    named = None if labels is None else read_labels(labels)
+    model = open_target(target, named, templates or None)
     given = arguments(inputs) if modality_of(model) == "text" else inputs
     found = gather(model, given, pair=pair, column=input_column)
     result = predict_inputs(model, found, batch_size=batch_size, max_new_tokens=max_new_tokens, beam=beam)

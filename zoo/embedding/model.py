@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from zoo.console import say
 from zoo.engine.runtime import Runtime
 from zoo.padding import pad
-from zoo.protocols import RAGGED, Backbone, Batch, Pipeline
+from zoo.protocols import RAGGED, Backbone, Batch, DualEncoder, Paired, Pipeline
 from zoo.run import versions
 from zoo.serve_audio import scores_of, windows_for
 from zoo.serve_model import is_export
 from zoo.trained import load_trained, pipeline_for
 from zoo.weights import load_backbone
 from zoo.weights.hashes import sha256_of
-from zoo_registry.errors import UsageError
-from zoo_registry.registry import Registry
+from zoo_registry.errors import PluginError, UsageError
+from zoo_registry.registry import Registry, ResolvedModel
 
 VECTORS = ("embedding", "speaker-verification")
 """Tasks whose heads give unit vectors."""
@@ -43,6 +44,7 @@ class Embedder:
         head: a trained head that gives vectors, or None.
         requires: packages whose versions decide the vectors.
         dim: width of the vectors.
+        tower: modality of the side of a model of pairs that ``backbone`` is; empty for other models.
     """
 
     model_id: str
@@ -54,6 +56,7 @@ class Embedder:
     runtime: Runtime
     requires: tuple[str, ...]
     dim: int
+    tower: str = ""
 
     def describe(self) -> dict[str, Any]:
         """Everything that decides a vector but the input, as JSON values."""
@@ -61,12 +64,17 @@ class Embedder:
             "model": self.model_id,
             "weights": self.weights,
             "sha256": self.sha256,
-            "vector": "pooled features" if self.head is None else f"{self.head.task} head",
+            "vector": self._vector(),
             "preprocessing": self.pipeline.describe(),
             "device": self.runtime.device.type,
             "precision": self.runtime.precision,
             "versions": versions(*self.requires),
         }
+
+    def _vector(self) -> str:
+        if self.tower:
+            return f"{self.tower} tower, projected"
+        return "pooled features" if self.head is None else f"{self.head.task} head"
 
     def run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Decoded inputs to (B, D) float32; of long recordings the mean over their windows, made a unit vector again
@@ -106,17 +114,20 @@ def open_embedder(
     max_length: int | None = None,
     device: str | None = None,
     precision: str = "fp32",
+    tower: str | None = None,
 ) -> Embedder:
     """A model name with its pretrained weights, or what a training left: a run, a checkpoint or a model folder. One
-    trained with a head of :data:`VECTORS` gives that head's unit vectors, every other its backbone's pooled features.
+    trained with a head of :data:`VECTORS` gives that head's unit vectors, every other its backbone's pooled features. A
+    model of pairs, or a pretraining run of one, gives the vectors of one side, projected into the space of both.
 
     Args:
+        tower: modality of that side; None: the first, which is said.
         max_length: longest text in tokens; of what was trained no more than in training.
 
     Raises:
         UnknownName: no such model.
         WeightsError: the weights cannot be had or are damaged.
-        UsageError: an export, an unfinished run, or a length that the model cannot take.
+        UsageError: an export, an unfinished run, a length that the model cannot take, or a tower that it has not.
     """
     runtime = Runtime.create(precision, device)
     path = Path(model)
@@ -126,7 +137,13 @@ def open_embedder(
         )
     folder = any((path / mark).is_file() for mark in MARKS)
     meta = _meta(path) if folder else {}
-    if folder and ((path / "state.json").is_file() or meta.get("task") in VECTORS):
+    name = meta.get("model_id", "" if folder else model)
+    resolved = registry.model(name) if name else None
+    if resolved and resolved.spec.towers:
+        made = _side(resolved, str(path) if folder else None, model, tower, registry, max_length, runtime)
+    elif tower is not None:
+        raise UsageError(f"{name or path} is no model of pairs, so it has no towers.", "Leave --tower out.")
+    elif folder and ((path / "state.json").is_file() or meta.get("task") in VECTORS):
         made = _trained(path, registry, max_length, runtime)
     else:
         weights = str(path) if folder else None
@@ -145,6 +162,42 @@ def open_embedder(
     backbone: Any = made.backbone
     backbone.to(runtime.device).eval()
     return made
+
+
+def _side(
+    pair: ResolvedModel,
+    weights: str | None,
+    model: str,
+    tower: str | None,
+    registry: Registry,
+    max_length: int | None,
+    runtime: Runtime,
+) -> Embedder:
+    """One side of a model of pairs."""
+    sides = tuple(pair.spec.towers)
+    if tower is not None and tower not in sides:
+        raise UsageError(f"{pair.id} has no {tower} tower.", f"Its towers: {' and '.join(sides)}.")
+    side = tower or sides[0]
+    if tower is None:
+        say(f"model: the {side} tower of {pair.id} (--tower {sides[1]} for the other)")
+    if max_length is not None and side != "text":
+        raise UsageError(f"The {side} tower takes no texts, so it has no longest text.", "Leave --max-length out.")
+    loaded = load_backbone(pair.id if weights else model, weights=weights, registry=registry, max_length=max_length)
+    dual, pipeline = loaded.backbone, pipeline_for(pair.id, loaded.input, registry)
+    if not isinstance(dual, DualEncoder) or not isinstance(pipeline, Paired):
+        raise PluginError(f"{pair.id} names towers, but is no DualEncoder.", f"Report it to {loaded.plugin}.")
+    return Embedder(
+        loaded.model_id,
+        loaded.weights_id,
+        loaded.sha256,
+        pipeline.parts[dual.modalities.index(side)],
+        dual.towers[side],
+        None,
+        runtime,
+        pair.spec.requires,
+        dual.towers[side].dim,
+        side,
+    )
 
 
 def _meta(path: Path) -> dict[str, Any]:

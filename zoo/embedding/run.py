@@ -42,6 +42,7 @@ def embed(
     input_column: str | None = None,
     max_bad: float = 0.05,
     force: bool = False,
+    tower: str | None = None,
     registry: Registry | None = None,
 ) -> dict[str, Any]:
     """Write one vector for each input of a collection into a Parquet file.
@@ -64,6 +65,7 @@ def embed(
         max_length: longest text in tokens.
         input_column: of a table.
         max_bad: largest share of unreadable inputs that is left out.
+        tower: of a model of pairs, the modality of the side that the data are for; None: the first.
         force: overwrite ``output``, and throw away parts of another model or other data.
 
     Returns:
@@ -81,7 +83,9 @@ def embed(
     _check_output(output, force)
     if batch_size < 1 or chunk < 1:
         raise UsageError(f"A batch of {batch_size} in chunks of {chunk} makes no sense.", "Give numbers of 1 or more.")
-    embedder = open_embedder(str(model), registry=registry, max_length=max_length, device=device, precision=precision)
+    embedder = open_embedder(
+        str(model), registry=registry, max_length=max_length, device=device, precision=precision, tower=tower
+    )
     modality = embedder.pipeline.modality
     inputs = find_inputs(str(data), registry=registry, modality=modality, column=input_column)
     described = embedder.describe()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +17,31 @@ import numpy as np
 import onnx
 import torch
 
+import zoo
 from zoo.console import say
 from zoo.data.dataset import Table
 from zoo.exporting.card import write_card
+from zoo.exporting.files import add_tokenizer, described, opset_of, seal
+from zoo.exporting.pairs import build_pair
 from zoo.exporting.parity import Parity, compare, compare_next, latencies, pick
 from zoo.exporting.precision import mostly_convolutions, to_fp16, to_int8, to_int8_dynamic
 from zoo.exporting.preprocess import check_supported, prepend_preprocessing, preprocess_graph
-from zoo.exporting.samples import calibration_batches, parity_samples, typical_sample
+from zoo.exporting.samples import Samples, calibration_batches, parity_samples, typical_sample
 from zoo.exporting.trace import LARGE, trace, weight_bytes
+from zoo.exporting.zero_shot import zero_shot_model
 from zoo.images import load_image, load_raw
-from zoo.prepared import Prepared, run_data
-from zoo.protocols import Frames, Portable
-from zoo.run import Run, open_run, versions
+from zoo.pair_targets import is_pair, open_torch
+from zoo.prepared import run_data
+from zoo.protocols import Frames
+from zoo.run import open_run, versions
 from zoo.serve_model import (
     FORMAT,
-    META_FILE,
     MODEL_FILE,
     SCHEMA_VERSION,
     OnnxModel,
     is_export,
     open_session,
     read_meta,
-    sha256_of,
 )
 from zoo.targets import answer
 from zoo.torch_model import TorchModel
@@ -59,8 +62,11 @@ LIMITS: dict[tuple[str, str], tuple[float, float]] = {
     ("host", "int8"): (0.95, math.inf),
     ("graph", "int8"): (0.95, math.inf),
 }
-# Sums over seconds of sound, and logarithms of what is nearly silent, round otherwise in another order.
-SOUND_TOLERANCE = 1e-2
+# Sums over seconds of sound, and logarithms of what is nearly silent, round otherwise in another order; cosines are
+# multiplied by up to 100.
+LOOSE = 1e-2
+Build = Callable[[Path], tuple[Parity, dict[str, Any]]]
+"""Fills a folder."""
 LOWER_IS_BETTER = ("mae", "perplexity", "wer", "cer", "eer")
 
 # What the export's model.json takes over from the run's.
@@ -94,20 +100,26 @@ def export(
     tolerance: float | None = None,
     min_agreement: float | None = None,
     force: bool = False,
+    labels: Sequence[str] | None = None,
+    templates: Sequence[str] | None = None,
 ) -> ExportResult:
-    """Write ``model.onnx``, ``model.json``, ``MODEL_CARD.md`` and, for texts, ``tokenizer.json`` to ``output``.
+    """Write ``model.onnx``, ``model.json``, ``MODEL_CARD.md`` and, for texts, ``tokenizer.json`` to ``output``. Of a
+    model of pairs a graph for each side, ``image.onnx`` and ``text.onnx`` (:mod:`zoo.serve_pairs`); with ``labels`` one
+    graph, a classifier between them.
 
     Args:
-        run: a finished run folder.
+        run: a finished run folder, or the name of a model of pairs.
         output: a folder that does not exist or is empty.
         preprocess: ``"host"``: the graph takes prepared float32 images, token ids, or waveforms; ``"graph"``: raw uint8
             (batch, height, width, 3), with resizing, cropping and normalisation inside (images alone).
         precision: ``"fp32"``, ``"fp16"``, or ``"int8"``: calibrated on training samples for images and for networks of
             sound that are mostly convolutions, else dynamic.
-        tolerance: largest accepted difference of a logit; None: 1e-3 (sounds: 1e-2) for float32 with host
+        tolerance: largest accepted difference of a logit; None: 1e-3 (sounds and pairs: 1e-2) for float32 with host
             preprocessing, else any.
         min_agreement: least accepted share of equal answers; None: 1.0, 0.99 (graph or fp16) or 0.95 (int8).
         force: replace ``output`` if it is an export.
+        labels: what a model of pairs shall choose between, fixed in the graph.
+        templates: sentences with ``{}`` for a label; None: those of :mod:`zoo.prompts`.
 
     Raises:
         UsageError: options that do not fit, no finished run, or an output folder in use.
@@ -116,27 +128,19 @@ def export(
     output = Path(output)
     if preprocess not in ("host", "graph") or precision not in ("fp32", "fp16", "int8"):
         raise UsageError(f"There is no export with {preprocess!r} and {precision!r}.", "See zoo export --help.")
+    if is_export(Path(run)):
+        raise UsageError(f"{run} is an export already.", "Give the run or the model that it was made from.")
     _check_output(output, force)
-    opened = open_run(run)
-    model = TorchModel(opened.path, device="cpu")
-    spec = InputSpec.from_dict(model.meta["input"])
-    if preprocess == "graph":
-        check_supported(spec)
-    if weight_bytes(model.module) > LARGE and (preprocess, precision) != ("host", "fp32"):
-        raise UsageError("The model is too large for one ONNX file.", "Export with host preprocessing in fp32.")
-    if tolerance is None and spec.modality == "audio" and (preprocess, precision) == ("host", "fp32"):
-        tolerance = SOUND_TOLERANCE
-    calibrates = precision == "int8" and spec.modality != "text"
-    splits = ("train", "val") if calibrates else ("val",)
-    data = run_data(opened, model.pipeline, splits)
-
+    build, usual = _plan(run, preprocess, precision, labels, templates)
+    if tolerance is None and (preprocess, precision) == ("host", "fp32"):
+        tolerance = usual
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}.", "Choose another -o.") from error
     try:
-        parity, meta = _build(folder, opened, model, data, spec, preprocess, precision)
+        parity, meta = build(folder)
         _accept(parity, meta, preprocess, precision, tolerance, min_agreement)
         _hand_over(folder, output, force)
     except OSError as error:
@@ -146,15 +150,65 @@ def export(
     return ExportResult(output, meta, parity)
 
 
+def _plan(
+    target: str | Path,
+    preprocess: str,
+    precision: str,
+    labels: Sequence[str] | None,
+    templates: Sequence[str] | None,
+) -> tuple[Build, float | None]:
+    """(what fills the folder, the usual tolerance of logits where it is not that of :data:`LIMITS`)."""
+    registry = zoo.default_registry()
+    if labels is not None:
+        if precision == "int8":
+            raise UsageError(
+                "int8 is calibrated on labelled training samples, and labels by name have none.",
+                "Export with --precision fp32 or fp16.",
+            )
+        model, samples = zero_shot_model(target, labels, templates, registry)
+        _check_precision(model, preprocess, precision)
+        return partial(_build, model=model, samples=samples, preprocess=preprocess, precision=precision), LOOSE
+    if templates is not None:
+        raise UsageError("Templates are sentences around labels, and there are no labels.", "Add --labels.")
+    if is_pair(target, registry):
+        if (preprocess, precision) != ("host", "fp32"):
+            raise UsageError(
+                f"{target} is a model of pairs, whose two towers are exported in fp32 with host preprocessing alone.",
+                "Leave --precision and --preprocess out, or export a classifier: --labels 'a cat,a dog'",
+            )
+        return partial(build_pair, target=target, pair=open_torch(target, registry, "cpu"), registry=registry), LOOSE
+    opened = open_run(target)
+    model = TorchModel(opened.path, device="cpu")
+    if not model.meta.get("metrics"):
+        model.meta["metrics"] = opened.manifest.get("metrics") or {}
+    _check_precision(model, preprocess, precision)
+    modality = model.meta["input"]["modality"]
+    calibrates = precision == "int8" and modality != "text"
+    data = run_data(opened, model.pipeline, ("train", "val") if calibrates else ("val",))
+    rows = pick(len(data.stores["val"]), PARITY_SAMPLES)
+    samples = Samples(parity_samples(data, "val", rows), calibration=partial(calibration_batches, model, data))
+    build = partial(_build, model=model, samples=samples, preprocess=preprocess, precision=precision)
+    return build, LOOSE if modality == "audio" else None
+
+
+def _check_precision(model: TorchModel, preprocess: str, precision: str) -> None:
+    """Raise UsageError where the model cannot be exported so."""
+    if preprocess == "graph":
+        check_supported(InputSpec.from_dict(model.meta["input"]))
+    if weight_bytes(model.module) > LARGE and (preprocess, precision) != ("host", "fp32"):
+        raise UsageError("The model is too large for one ONNX file.", "Export with host preprocessing in fp32.")
+
+
 def _build(
-    folder: Path, run: Run, model: TorchModel, data: Prepared, spec: InputSpec, preprocess: str, precision: str
+    folder: Path, *, model: TorchModel, samples: Samples, preprocess: str, precision: str
 ) -> tuple[Parity, dict[str, Any]]:
+    spec = InputSpec.from_dict(model.meta["input"])
     target = folder / MODEL_FILE
     plain = folder / "fp32.onnx"
     say(f"export: tracing {model.meta['model_id']}")
     trace(model.trained.task, target, model.meta["model_id"])
-    meta = _meta(model, target, run, preprocess, precision)
-    _add_assets(folder, model, meta)
+    meta = _meta(model, target, preprocess, precision)
+    add_tokenizer(folder, meta["preprocessing"], model.pipeline)
     if precision != "fp32":
         target.rename(plain)
         say(f"export: converting to {precision}")
@@ -163,7 +217,8 @@ def _build(
         elif spec.modality == "text" or (spec.modality == "audio" and not mostly_convolutions(plain)):
             to_int8_dynamic(plain, target)
         else:
-            feeds = calibration_batches(model, data)
+            assert samples.calibration is not None
+            feeds = samples.calibration()
             to_int8(plain, target, feeds)
             meta["calibration"] = {
                 "samples": sum(len(one[model.pipeline.input_name]) for one in feeds),
@@ -173,21 +228,22 @@ def _build(
         for path in (target, plain):
             if path.exists():
                 onnx.save_model(prepend_preprocessing(onnx.load(str(path)), spec), str(path))
-    _describe_input(meta, target)
-    _seal(folder, meta)
+    graph = described(target)
+    meta |= {"onnx_inputs": graph["inputs"], "onnx_outputs": graph["outputs"]}
+    read = (f"{MODEL_FILE}*", str(meta["preprocessing"].get("tokenizer", MODEL_FILE)))
+    seal(folder, meta, read)
 
     exported = OnnxModel(folder)
-    rows = pick(len(data.stores["val"]), PARITY_SAMPLES)
-    table = parity_samples(data, "val", rows)
-    say(f"export: comparing with torch on {len(table)} validation samples")
+    table = samples.table
+    say(f"export: comparing with torch on {len(table)} {samples.described}")
     parity = _compare(model, exported, table)
-    meta["parity"] = {**dataclasses.asdict(parity), "data": "val"}
+    meta["parity"] = {**dataclasses.asdict(parity), "data": samples.name}
     if preprocess == "graph":
         meta["parity"]["pixels"] = _pixel_difference(model, folder / MODEL_FILE, spec, table.columns["input"][:100])
     meta["latency"] = _latency(model, exported, plain if plain.exists() else None, typical_sample(exported, table))
     meta["notes"] = _notes(parity, meta, precision)
     plain.unlink(missing_ok=True)
-    _seal(folder, meta)
+    seal(folder, meta, read)
     (folder / CARD_FILE).write_text(write_card(meta), encoding="utf-8")
     return parity, meta
 
@@ -205,49 +261,21 @@ def _compare(model: TorchModel, exported: OnnxModel, table: Table) -> Parity:
     return compare(torch_side, onnx_side, model.task, model.labels)
 
 
-def _meta(model: TorchModel, path: Path, run: Run, preprocess: str, precision: str) -> dict[str, Any]:
+def _meta(model: TorchModel, path: Path, preprocess: str, precision: str) -> dict[str, Any]:
     backbone = model.module.backbone
     return {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         **{key: model.meta.get(key) for key in _KEPT},
-        "metrics": model.meta.get("metrics") or run.manifest.get("metrics") or {},
+        "metrics": model.meta.get("metrics") or {},
+        **({"zero_shot": model.meta["zero_shot"]} if "zero_shot" in model.meta else {}),
         "preprocess": preprocess,
         "precision": precision,
-        "opset": onnx.load(str(path), load_external_data=False).opset_import[0].version,
+        "opset": opset_of(path),
         "versions": versions("onnx", "onnxruntime", "timm"),
         "trained_sha256": model.meta.get("sha256", {}),
         **({"frame_seconds": backbone.frame_seconds} if isinstance(backbone, Frames) else {}),
     }
-
-
-def _add_assets(folder: Path, model: TorchModel, meta: dict[str, Any]) -> None:
-    """Of the pipeline's files those that its description names: the others are for building the network again."""
-    name = meta["preprocessing"].get("tokenizer")
-    if name is None or not isinstance(model.pipeline, Portable):
-        return
-    with tempfile.TemporaryDirectory(dir=folder) as assets:
-        model.pipeline.save_assets(Path(assets))
-        os.replace(Path(assets) / name, folder / name)
-
-
-def _describe_input(meta: dict[str, Any], path: Path) -> None:
-    graph = onnx.load(str(path), load_external_data=False).graph
-    meta["onnx_inputs"] = [_described(value) for value in graph.input]
-    meta["onnx_outputs"] = [_described(value) for value in graph.output]
-
-
-def _described(value: onnx.ValueInfoProto) -> dict[str, Any]:
-    tensor = value.type.tensor_type
-    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
-    return {"name": value.name, "type": dtype, "shape": [one.dim_param or one.dim_value for one in tensor.shape.dim]}
-
-
-def _seal(folder: Path, meta: dict[str, Any]) -> None:
-    """Write model.json with the hash of every other file that predicting reads."""
-    read = [*folder.glob(f"{MODEL_FILE}*"), *folder.glob(str(meta["preprocessing"].get("tokenizer", MODEL_FILE)))]
-    meta["sha256"] = {path.name: sha256_of(path) for path in sorted(set(read))}
-    (folder / META_FILE).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
 def _pixel_difference(model: TorchModel, path: Path, spec: InputSpec, items: list[Any]) -> dict[str, float]:
@@ -320,14 +348,12 @@ def _notes(parity: Parity, meta: dict[str, Any], precision: str) -> list[str]:
             )
         else:
             notes.append(f"{precision} is {factor:.2f}x as fast as fp32 in onnxruntime on this CPU.")
-    loss = parity.score_torch - parity.score_onnx
-    if parity.score_name in LOWER_IS_BETTER:
-        loss = -loss
-    if precision != "fp32" and loss > 0:
-        notes.append(
-            f"{precision} loses: {parity.score_name} {parity.score_torch:.4f} became {parity.score_onnx:.4f} on "
-            f"{parity.samples} samples."
-        )
+    if parity.scores is not None and precision != "fp32":
+        before, after = parity.scores
+        if (after > before) if parity.score_name in LOWER_IS_BETTER else (after < before):
+            notes.append(
+                f"{precision} loses: {parity.score_name} {before:.4f} became {after:.4f} on {parity.samples} samples."
+            )
     return notes
 
 
@@ -350,12 +376,17 @@ def _accept(
         faults.append(f"a logit differs by {parity.max_logit_difference:.3g}, more than {largest:.3g}")
     if faults:
         raise ZooError(
-            f"The export differs from the trained model: {'; '.join(faults)} "
-            f"({parity.score_name} {parity.score_torch:.4f} in torch, {parity.score_onnx:.4f} exported). "
-            "Nothing was written.",
+            f"The export differs from the trained model: {'; '.join(faults)}{_scored(parity)}. Nothing was written.",
             "Accept it with --min-agreement or --tolerance"
             + (", or export with --precision fp32." if precision != "fp32" else ", or report the model as a bug."),
         )
+
+
+def _scored(parity: Parity) -> str:
+    if parity.scores is None:
+        return ""
+    before, after = parity.scores
+    return f" ({parity.score_name} {before:.4f} in torch, {after:.4f} exported)"
 
 
 def _check_output(output: Path, force: bool) -> None:

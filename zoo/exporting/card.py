@@ -15,12 +15,17 @@ library_name: onnx
 tags: [onnx, zookit, {{ m.task }}]
 ---
 
-# {{ m.model_id }} for {{ m.data.name }}
+# {{ m.model_id }} for {{ subject }}
 
-{{ kind }}, {{ started }} on {{ m.data.name }} ({{ m.data.origin }}) and exported to ONNX in
+{{ kind }}, {{ origin }}, exported to ONNX in
 {{ m.precision }} with zookit {{ m.versions.zookit }}.
 {% if m.labels %}
 **Labels** ({{ m.labels | length }}): {{ shown }}
+{% endif %}
+{%- if m.zero_shot is defined %}
+The labels stand in the graph as what the text tower makes of them in {{ m.zero_shot.templates | length }} \
+sentence{{ "s" if m.zero_shot.templates | length > 1 }} each: {{ templates }}.
+Scores are a softmax over these labels.
 {% endif %}
 ## Use
 
@@ -59,11 +64,13 @@ divide by {{ p.std }} ({{ p.colour }}).
 
 ## Measured
 
-On {{ parity.samples }} validation samples, from the raw files to the answer:
+On {{ parity.samples }} {{ samples }}, from the raw files to the answer:
 
 | | torch (float32) | this export ({{ m.precision }}) |
 |---|---|---|
+{% if parity.score_name -%}
 | {{ parity.score_name }} | {{ "%.4f" | format(parity.score_torch) }} | {{ "%.4f" | format(parity.score_onnx) }} |
+{% endif -%}
 | latency, batch 1, median | {{ "%.2f" | format(latency.torch_ms) }} ms | {{ "%.2f" | format(latency.onnx_ms) }} ms |
 
 Same answer: {{ "%.2f" | format(100 * parity.agreement) }} %. \
@@ -83,7 +90,9 @@ Validation metrics of the run: {{ metrics }}.
 |---|---|
 | model | `{{ m.model_id }}` (plugin {{ m.plugin }} {{ m.plugin_version }}) |
 | starting weights | {{ m.weights_id }}{{ ", sha256 " ~ m.weights_sha256 if m.weights_sha256 }} |
+{% if m.data -%}
 | data | {{ m.data.name }}, fingerprint {{ m.data.fingerprint }} |
+{% endif -%}
 {% for name, digest in m.sha256.items() -%}
 | `{{ name }}` | sha256 {{ digest }} |
 {% endfor %}
@@ -176,7 +185,10 @@ def write_card(meta: Mapping[str, Any]) -> str:
     return template.from_string(_TEMPLATE).render(
         m=meta,
         p=preprocessing,
-        started=_started(meta["weights_id"]),
+        subject=shown if "zero_shot" in meta else meta["data"]["name"],
+        origin=origin_of(meta),
+        samples="validation samples" if meta["parity"]["data"] == "val" else "drawn samples, whose truth nobody knows",
+        templates=", ".join(f"`{one}`" for one in meta.get("zero_shot", {}).get("templates", ())),
         kind=_KIND.get(meta["task"], "{} model").format(article),
         long=_long(meta),
         use=use,
@@ -191,8 +203,12 @@ def write_card(meta: Mapping[str, Any]) -> str:
 
 
 def _limits(meta: Mapping[str, Any], others: str) -> str:
-    task, name = meta["task"], meta["data"]["name"]
-    told = [f"The figures hold for data like {name}; other {others} need a measurement of their own"]
+    task = meta["task"]
+    if "zero_shot" in meta:
+        told = ["The classifier has seen no labelled example, so nothing is known of how often it is right"]
+    else:
+        name = meta["data"]["name"]
+        told = [f"The figures hold for data like {name}; other {others} need a measurement of their own"]
     if task == "generation":
         told[0] += "."
         told.append(
@@ -224,8 +240,16 @@ def _long(meta: Mapping[str, Any]) -> str:
     return f" Recordings longer than {limit:g} s\n{how}; `OnnxModel` does so."
 
 
-def _started(weights_id: str | None) -> str:
-    return "trained from random weights" if weights_id in (None, "none") else f"finetuned from `{weights_id}`"
+def origin_of(meta: Mapping[str, Any]) -> str:
+    """Where the weights come from, in a clause."""
+    weights, data = meta["weights_id"], meta.get("data")
+    if not data:
+        return f"with the weights `{weights}`"
+    pretrained = "objective" in meta or "zero_shot" in meta
+    started = "trained from random weights"
+    if weights not in (None, "none"):
+        started = f"{'trained on' if pretrained else 'finetuned'} from `{weights}`"
+    return f"{started} on {data['name']} ({data['origin']})"
 
 
 def _resize(preprocessing: Mapping[str, Any]) -> str:

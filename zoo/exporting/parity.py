@@ -25,23 +25,30 @@ class Parity:
         samples: how many of the user's inputs.
         max_logit_difference: largest absolute difference of any logit.
         agreement: share of samples with the same answer (see :meth:`zoo.kinds.Kind.agreement`).
-        score_name: ``"accuracy"``, ``"exact_match"``, ``"mae"``, ...: the kind's.
-        score_torch, score_onnx: that score on either side.
+        score_name: ``"accuracy"``, ``"exact_match"``, ``"mae"``, ...: the kind's; empty where nobody knows the truth.
+        score_torch, score_onnx: that score on either side, or None.
     """
 
     samples: int
     max_logit_difference: float
     agreement: float
     score_name: str
-    score_torch: float
-    score_onnx: float
+    score_torch: float | None
+    score_onnx: float | None
+
+    @property
+    def scores(self) -> tuple[float, float] | None:
+        """(torch's, the export's) where there is a truth."""
+        return None if self.score_torch is None or self.score_onnx is None else (self.score_torch, self.score_onnx)
 
 
 def compare(torch_side: Answers, onnx_side: Answers, task: str, labels: Sequence[str]) -> Parity:
-    """Both sides answered the same inputs, with their truth."""
+    """Both sides answered the same inputs, with their truth where it is known."""
     kind = kind_of(task)
-    name, left = kind.score(torch_side.outcome, labels)
-    _, right = kind.score(onnx_side.outcome, labels)
+    name, left, right = "", None, None
+    if len(torch_side.outcome.truth):
+        name, left = kind.score(torch_side.outcome, labels)
+        _, right = kind.score(onnx_side.outcome, labels)
     pairs = zip(torch_side.logits, onnx_side.logits, strict=True)
     return Parity(
         samples=len(set(torch_side.outcome.owner)),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,6 +20,25 @@ CALIBRATION_SAMPLES = 128
 CALIBRATION_SECONDS = 600
 CALIBRATION_BATCH = 8
 TYPICAL_SAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What an export is measured on.
+
+    Attributes:
+        table: raw inputs, and their labels where these are known.
+        name: ``"val"``, or ``"drawn"`` for inputs that were made up.
+        calibration: gives batches as the graph takes them; None: there are no samples for it.
+    """
+
+    table: Table
+    name: str = "val"
+    calibration: Callable[[], list[dict[str, np.ndarray]]] | None = None
+
+    @property
+    def described(self) -> str:
+        return "validation samples" if self.name == "val" else "drawn samples"
 
 
 def parity_samples(data: Prepared, split: str, rows: np.ndarray) -> Table:

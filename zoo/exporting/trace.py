@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,16 +83,38 @@ def trace(task: SupervisedTask, path: Path, name: str) -> None:
         ZooError: torch cannot trace the network.
     """
     module, outputs = _traceable(task)
-    example = task.example_inputs(2)
+    axes = task.backbone.dynamic_axes if isinstance(task.backbone, DynamicAxes) else {}
+    write_graph(module, task.example_inputs(2), outputs, axes, path, name)
+
+
+def write_graph(
+    module: nn.Module,
+    example: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    axes: Mapping[str, Sequence[str]],
+    path: Path,
+    name: str,
+) -> None:
+    """Write ``path`` (and ``path`` + ``.data`` for very large models).
+
+    Args:
+        module: takes the values of ``example`` by position; in evaluation mode.
+        outputs: their names.
+        axes: free dimensions of each input; of one without an entry the batch alone.
+        name: of the model, for errors.
+
+    Raises:
+        ZooError: torch cannot trace the network.
+    """
     with _quietly():
         try:
             program = torch.onnx.export(
                 module,
-                tuple(example.values()),
+                tuple(tensor.clone() for tensor in example.values()),  # one tensor given twice would be one input
                 dynamo=True,
                 input_names=list(example),
-                output_names=outputs,
-                dynamic_shapes=(_dynamic(task, tuple(example)),),
+                output_names=list(outputs),
+                dynamic_shapes=(_dynamic(axes, tuple(example)),),
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -103,8 +125,7 @@ def trace(task: SupervisedTask, path: Path, name: str) -> None:
             ) from error
         if program is None:
             raise ZooError(f"{name} cannot be exported to ONNX.", "Run with ZOO_DEBUG=1 for details.")
-        large = weight_bytes(task) > LARGE
-        program.save(str(path), external_data=large)
+        program.save(str(path), external_data=weight_bytes(module) > LARGE)
     model = onnx.load(str(path), load_external_data=False)
     strip(model)
     path.write_bytes(model.SerializeToString())
@@ -119,9 +140,8 @@ def _traceable(task: SupervisedTask) -> tuple[nn.Module, list[str]]:
     return _Decoded(task).eval(), ["logits", "scores"]
 
 
-def _dynamic(task: SupervisedTask, names: Sequence[str]) -> tuple[dict[int, Any], ...]:
+def _dynamic(axes: Mapping[str, Sequence[str]], names: Sequence[str]) -> tuple[dict[int, Any], ...]:
     """The free dimensions of each input; those of one name are one."""
-    axes = task.backbone.dynamic_axes if isinstance(task.backbone, DynamicAxes) else {}
     dims: dict[str, Any] = {}
     return tuple(
         {i: dims.setdefault(axis, torch.export.Dim(axis)) for i, axis in enumerate(axes.get(name, ("batch",)))}

@@ -64,6 +64,8 @@ def load_backbone(
     state = read_state(made.path) if made.path else None
     if state is not None and made.weights is not None and made.weights.remap:
         state = load_builder(made.weights.remap, made.spec.requires, made.spec.extra)(state)
+    if state is not None and made.pair is not None:
+        state = load_builder(made.pair.tower_state, made.pair.requires, made.pair.extra)(state, made.side)
     backbone: Backbone = builder(made.spec, made.input, made.weights, state, **made.spec.options)
     say(f"weights: {made.model_id}, {made.weights_id if made.source.startswith('random') else made.source}")
     return LoadedBackbone(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.towers import side_of_pair, tower_id
 from zoo.weights.hashes import sha256_of
 from zoo.weights.shards import checkpoint_sha256
 from zoo.weights.sources import FILE_SUFFIXES, find, lacking, weights_file
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from zoo_registry.registry import Registry, ResolvedModel
 
 RANDOM = "none"
+SIZED_BY = {"size": "image", "max_length": "text", "seconds": "audio"}
+"""Which modality each of the asked-for sizes is of."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class WeightsId:
             for, which tells how such files are laid out.
         plugin, plugin_version: the distribution that provides the model.
         own_input: True where the weights are of a run, whose input contract was settled when it was trained.
+        pair: where the file holds both towers of a model of pairs, that model, whose ``tower_state`` cuts this one out.
+        side: the modality of this tower there.
     """
 
     model_id: str
@@ -50,6 +56,8 @@ class WeightsId:
     plugin: str = ""
     plugin_version: str = ""
     own_input: bool = False
+    pair: ModelSpec | None = None
+    side: str = ""
 
 
 def identify_weights(
@@ -98,7 +106,7 @@ def _identify(resolved: ResolvedModel, weights: str | None, registry: Registry) 
     if weights == RANDOM:
         return WeightsId(resolved.id, RANDOM, None, "random numbers", spec.input, spec, None)
     if weights is not None and Path(weights).exists():
-        return _from_path(Path(weights), resolved)
+        return _from_path(Path(weights), resolved, registry)
     record = resolved.weights if weights is None else _by_tag(weights, resolved, registry)
     if record is None:
         raise UsageError(
@@ -129,12 +137,12 @@ def _by_tag(tag: str, resolved: ResolvedModel, registry: Registry) -> WeightsSpe
     )
 
 
-def _from_path(path: Path, resolved: ResolvedModel) -> WeightsId:
+def _from_path(path: Path, resolved: ResolvedModel, registry: Registry) -> WeightsId:
     spec, record = resolved.spec, resolved.weights
     if path.is_dir():
         for folder in (path, path / "model"):
             if (folder / "model.json").is_file():
-                return _from_model_folder(path, folder, resolved)
+                return _from_model_folder(path, folder, resolved, registry)
         file = weights_file(path)
         if file is None:
             raise WeightsError(
@@ -159,7 +167,7 @@ def _with_assets(taken: InputSpec, folder: Path, spec: ModelSpec, record: Weight
     return dataclasses.replace(taken, assets=str(folder.resolve()) if owns else "")
 
 
-def _from_model_folder(path: Path, folder: Path, resolved: ResolvedModel) -> WeightsId:
+def _from_model_folder(path: Path, folder: Path, resolved: ResolvedModel, registry: Registry) -> WeightsId:
     try:
         meta: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         model_id: str = meta["model_id"]
@@ -168,9 +176,10 @@ def _from_model_folder(path: Path, folder: Path, resolved: ResolvedModel) -> Wei
         raise WeightsError(
             f"{folder / 'model.json'} is no zoo model description: {error}.", "Give a run that finished."
         ) from error
-    if model_id != resolved.id:
+    of_pair = side_of_pair(model_id, resolved.id, registry) if model_id != resolved.id else None
+    if model_id != resolved.id and of_pair is None:
         raise WeightsError(
-            f"{path} was trained from {model_id}, not {resolved.id}.", f"Use the model {model_id} with these weights."
+            f"{path} was trained from {model_id}, not {resolved.id}.", _instead(model_id, taken, registry)
         )
     file = folder / "backbone.safetensors"
     if not file.is_file():
@@ -182,8 +191,38 @@ def _from_model_folder(path: Path, folder: Path, resolved: ResolvedModel) -> Wei
             f"{file} is not the file the run wrote: its sha256 is {digest}, expected {expected}.",
             "Restore it from a copy, or train again.",
         )
-    taken = _with_assets(taken, folder, resolved.spec, resolved.weights)
-    return WeightsId(resolved.id, str(path), digest, f"run {path}", taken, resolved.spec, file, own_input=True)
+    if of_pair is None:
+        taken = _with_assets(taken, folder, resolved.spec, resolved.weights)
+        if taken.parts:  # what belongs to either side lies here too
+            taken = dataclasses.replace(taken, assets=str(folder.resolve()))
+        return WeightsId(resolved.id, str(path), digest, f"run {path}", taken, resolved.spec, file, own_input=True)
+    pair, side = of_pair
+    part = next((part for part in taken.parts if part.modality == side), None)
+    if part is None:
+        raise WeightsError(
+            f"{folder / 'model.json'} does not say what the {side} side takes.", "Give a pretraining run of pairs."
+        )
+    return WeightsId(
+        resolved.id,
+        str(path),
+        digest,
+        f"run {path}",
+        dataclasses.replace(part, assets=str(folder.resolve())),
+        resolved.spec,
+        file,
+        own_input=True,
+        pair=pair.spec,
+        side=side,
+    )
+
+
+def _instead(model_id: str, taken: InputSpec, registry: Registry) -> str:
+    """Which models weights of ``model_id`` can be used with."""
+    if not taken.parts or (full := registry.means(model_id)) is None:
+        return f"Use the model {model_id} with these weights."
+    pair = registry.model(full)
+    towers = " or ".join(tower_id(pair, side, registry) for side in pair.spec.towers)
+    return f"Use the model {model_id} with these weights, or one of its towers: {towers}."
 
 
 def _resized(made: WeightsId, size: int | None, max_length: int | None, seconds: float | None) -> InputSpec:
@@ -193,6 +232,8 @@ def _resized(made: WeightsId, size: int | None, max_length: int | None, seconds:
         UsageError: the size makes no sense, or not for this modality.
     """
     spec = made.input
+    if spec.parts:
+        return _resized_pair(made, {"size": size, "max_length": max_length, "seconds": seconds})
     if spec.modality == "audio":
         return _heard(made, size, max_length, seconds)
     if seconds is not None:
@@ -209,6 +250,27 @@ def _resized(made: WeightsId, size: int | None, max_length: int | None, seconds:
     if size < 1:
         raise UsageError(f"An image side of {size} pixels makes no sense.", "Give a --size of 32 or more.")
     return dataclasses.replace(spec, size=(spec.size[0], size, size))
+
+
+def _resized_pair(made: WeightsId, asked: Mapping[str, Any]) -> InputSpec:
+    """Of a pair, each side with the sizes that are its own.
+
+    Raises:
+        UsageError: neither side has such a size, or one of them cannot take it.
+    """
+    modalities = {part.modality for part in made.input.parts}
+    for name, value in asked.items():
+        if value is not None and SIZED_BY[name] not in modalities:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"No side of {made.model_id} takes {SIZED_BY[name]}.", f"Leave {flag} out.")
+    parts = tuple(
+        _resized(
+            dataclasses.replace(made, input=part),
+            *(value if SIZED_BY[name] == part.modality else None for name, value in asked.items()),
+        )
+        for part in made.input.parts
+    )
+    return dataclasses.replace(made.input, parts=parts)
 
 
 def _heard(made: WeightsId, size: int | None, max_length: int | None, seconds: float | None) -> InputSpec:
