@@ -11,16 +11,14 @@ greyscale keeps its contrast.
 
 from __future__ import annotations
 
-import io
 import math
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from zoo.data.items import Member, read_member
+from zoo.data.items import file_of
 from zoo_registry.errors import DataError, PluginError
 from zoo_registry.specs import InputSpec
 
@@ -278,26 +276,8 @@ def _formats() -> tuple[str, ...]:
 
 def _source(item: Any) -> tuple[Any, str]:
     """What PIL can open, and what to call it in a message."""
-    if isinstance(item, dict):
-        item = item.get("path") if item.get("bytes") is None else item["bytes"]
-    if isinstance(item, Member):
-        return io.BytesIO(read_member(item)), str(item)
-    if isinstance(item, bytes | bytearray | memoryview):
-        if not len(item):
-            raise DataError("An image given as bytes is empty (0 bytes).", "Remove it or supply its content.")
-        return io.BytesIO(item), f"An image given as bytes ({len(item):,} bytes)"
-    if isinstance(item, str | Path):
-        path = Path(item)
-        try:
-            size = path.stat().st_size if path.is_file() else None
-        except (OSError, ValueError):  # a name no file can have: too long, or with a NUL
-            size = None
-        if size is None:
-            problem = "is a folder, not an image file" if path.is_dir() else "does not exist"
-            raise DataError(f"{path} {problem}.", "Give the path of an image file.")
-        if size == 0:
-            raise DataError(f"{path} is empty (0 bytes).", "Repair, replace or remove it.")
-        return path, str(path)
+    if (found := file_of(item, "image")) is not None:
+        return found
     if isinstance(item, Image.Image):
         return item, "An image in memory"
     if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.size:

@@ -6,14 +6,14 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zoo.data.items import Member, read_member
+from zoo.data.items import file_of
 from zoo_registry.errors import DataError, MissingDependency
 
 BLOCK = 1 << 16
@@ -38,30 +38,13 @@ def audio_file(item: Any) -> tuple[Any, str]:
     Raises:
         DataError: there is no such file, or it is a folder or empty.
     """
-    if isinstance(item, Mapping):
-        item = item.get("path") if item.get("bytes") is None else item["bytes"]
-    if isinstance(item, Member):
-        return io.BytesIO(read_member(item)), str(item)
-    if isinstance(item, bytes | bytearray | memoryview):
-        if not len(item):
-            raise DataError("A sound given as bytes is empty (0 bytes).", "Remove it or supply its content.")
-        return io.BytesIO(item), f"A sound given as bytes ({len(item):,} bytes)"
-    if not isinstance(item, str | os.PathLike):
+    if (found := file_of(item, "sound")) is None:
         raise DataError(
             f"An item of type {type(item).__name__} is no sound.",
             "Give a path, the bytes of a file, or an array with its sampling rate.",
         )
-    path = Path(item)
-    try:
-        size = path.stat().st_size if path.is_file() else None
-    except (OSError, ValueError):  # a name no file can have: too long, or with a NUL
-        size = None
-    if size is None:
-        problem = "is a folder, not a sound file" if path.is_dir() else "does not exist"
-        raise DataError(f"{path} {problem}.", "Give the path of a sound file.")
-    if size == 0:
-        raise DataError(f"{path} is empty (0 bytes).", _REPAIR)
-    return str(path), str(path)
+    source, name = found
+    return (str(source) if isinstance(source, Path) else source), name
 
 
 @contextmanager

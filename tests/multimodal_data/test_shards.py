@@ -197,6 +197,7 @@ def test_a_shard_damaged_in_the_middle_counts_what_is_behind(tmp_path: Path) -> 
         (gzip.compress(b"x" * 4096), "is a compressed archive"),
         (b"\0" * 10240, "holds no image files with captions"),
     ],
+    ids=["empty", "short text", "long text", "gzip", "no members"],
 )
 def test_what_is_no_archive(tmp_path: Path, content: bytes, said: str) -> None:
     shard(tmp_path / "0.tar", samples(3))

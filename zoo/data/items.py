@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from zoo_registry.errors import DataError
@@ -63,6 +65,40 @@ def read_member(member: Member) -> bytes:
         why = f"ends after {len(data):,} of its {member.size:,} bytes" if member.size else "is empty (0 bytes)"
         raise DataError(f"{member} {why}.", "Repair, replace or remove it.")
     return data
+
+
+def file_of(item: Any, noun: str) -> tuple[io.BytesIO | Path, str] | None:
+    """(what a library can open, what to call it in a message) of a path, the bytes of a file, a :class:`Member`, or a
+    mapping that holds a path or bytes under ``path`` or ``bytes``; None where the item is none of these.
+
+    Args:
+        noun: what the file should be, for messages: ``"image"``, ``"sound"``.
+
+    Raises:
+        DataError: there is no such file, or it is a folder or empty.
+    """
+    article = "An" if noun[0] in "aeiou" else "A"
+    if isinstance(item, Mapping):
+        item = item.get("path") if item.get("bytes") is None else item["bytes"]
+    if isinstance(item, Member):
+        return io.BytesIO(read_member(item)), str(item)
+    if isinstance(item, bytes | bytearray | memoryview):
+        if not len(item):
+            raise DataError(f"{article} {noun} given as bytes is empty (0 bytes).", "Remove it or supply its content.")
+        return io.BytesIO(item), f"{article} {noun} given as bytes ({len(item):,} bytes)"
+    if not isinstance(item, str | os.PathLike):
+        return None
+    path = Path(item)
+    try:
+        size = path.stat().st_size if path.is_file() else None
+    except (OSError, ValueError):  # a name no file can have: too long, or with a NUL
+        size = None
+    if size is None:
+        problem = f"is a folder, not {article.lower()} {noun} file" if path.is_dir() else "does not exist"
+        raise DataError(f"{path} {problem}.", f"Give the path of {article.lower()} {noun} file.")
+    if size == 0:
+        raise DataError(f"{path} is empty (0 bytes).", "Repair, replace or remove it.")
+    return path, str(path)
 
 
 def is_item(name: str, modality: str) -> bool:

@@ -137,7 +137,7 @@ def _expand(pattern: str) -> list[Path]:
             from braceexpand import braceexpand
         except ImportError as error:
             raise MissingDependency(
-                "Braces in the names of shards need the package braceexpand, which comes with webdataset.",
+                "Braces in the names of shards need the package braceexpand.",
                 'Install it: pip install "zookit[multimodal]". Or write the pattern with *.',
             ) from error
         try:
