@@ -7,6 +7,7 @@ on both paths, so that the task's ``forward`` is never patched.
 
 from __future__ import annotations
 
+import atexit
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -87,6 +88,8 @@ class Runtime:
             raise UsageError("This is FSDP version 1, which torch no longer develops.", "Set FSDP_VERSION=2.")
         if accelerator.is_fsdp2 and precision == "fp16":
             raise UsageError("fp16 does not work with FSDP here.", "Use --precision bf16.")
+        # Threads of the process group that are still at work when the interpreter ends would abort the process.
+        atexit.register(_leave_group)
         return cls(accelerator.device, precision, accelerator)
 
     def check(self, precision: str) -> None:
@@ -206,6 +209,11 @@ class Runtime:
         """Wait for all processes."""
         if self.world > 1:
             dist.barrier()
+
+
+def _leave_group() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _checked_device(device: str | None) -> torch.device:
