@@ -259,18 +259,12 @@ def describe(run: Run, loaded: LoadedBackbone, pipeline: Pipeline, **more: Any) 
         "plugin": loaded.plugin,
         "plugin_version": loaded.plugin_version,
         **more,
-        "input": input_dict(_without_assets(loaded.input)),
+        "input": input_dict(loaded.input),
         "input_name": pipeline.input_name,
         "preprocessing": pipeline.describe(),
         "versions": run.manifest["versions"],
         "data": {key: run.manifest["data"][key] for key in ("name", "origin", "fingerprint", "sample")},
     }
-
-
-def _without_assets(input: InputSpec) -> InputSpec:
-    """They lie beside model.json, wherever that is."""
-    parts = tuple(_without_assets(part) for part in input.parts)
-    return dataclasses.replace(input, assets="", parts=parts)
 
 
 def begin_model(run: Run, meta: dict[str, Any], *parts: Any) -> None:

@@ -21,7 +21,7 @@ from zoo.data.tables import read_table
 from zoo.pair_vectors import PairVectors, first_rows, pair_vectors
 from zoo.prompts import ARTICLE, spoken
 from zoo.resampling import interval, resampled_medians, wilson
-from zoo.retrieval import DEPTHS, ranks, recalls
+from zoo.retrieval import DEPTHS, ranks, recalls_of
 from zoo.run import open_run
 from zoo.targets import check_readable
 from zoo.zeroshot import TEXT, Pair
@@ -84,11 +84,12 @@ def measure_retrieval(pair: Pair, items: Sequence[tuple[Any, Any]], batch_size: 
 
 def retrieval_report(found: PairVectors, sides: tuple[str, str]) -> dict[str, Any]:
     """See :func:`measure_retrieval`."""
-    metrics: dict[str, float] = recalls(*found.vectors, found.ids, DEPTHS, sides)
+    both = ranks(*found.vectors, found.ids)
+    metrics = recalls_of(both, DEPTHS, sides)
     mean = metrics.pop("mean_recall")
     intervals: dict[str, list[float] | None] = {}
     ways = ((sides[0], sides[1]), (sides[1], sides[0]))
-    for (asking, asked), rank in zip(ways, ranks(*found.vectors, found.ids), strict=True):
+    for (asking, asked), rank in zip(ways, both, strict=True):
         way = f"{asking}_to_{asked}"
         for depth in DEPTHS:
             name = f"{way}_recall_at_{depth}"

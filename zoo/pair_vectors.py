@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.data.items import same
+from zoo.data.items import distinct
 from zoo.targets import decode_all
 from zoo.zeroshot import Pair
 
@@ -48,9 +48,9 @@ def pair_vectors(pair: Pair, items: Sequence[Sequence[Any]], batch_size: int) ->
     """
     found, ids, bad = [], [], []
     for place, modality in enumerate(pair.modalities):
-        distinct, numbers = _distinct([one[place] for one in items], modality)
+        inputs, numbers = distinct([one[place] for one in items], modality)
         vectors: dict[int, np.ndarray] = {}
-        for good, failed in decode_all(partial(pair.decode, modality), distinct, batch_size):
+        for good, failed in decode_all(partial(pair.decode, modality), inputs, batch_size):
             bad += [(modality, why) for _, why in failed]
             if good:
                 encoded = pair.encode(modality, [array for _, array in good])
@@ -70,17 +70,3 @@ def first_rows(ids: np.ndarray) -> np.ndarray:
 def _stacked(vectors: Iterable[np.ndarray]) -> np.ndarray:
     rows = list(vectors)
     return np.stack(rows) if rows else np.empty((0, 0), np.float32)
-
-
-def _distinct(items: Sequence[Any], modality: str) -> tuple[list[Any], np.ndarray]:
-    """(the items without repetitions, (n,) which of them each was)."""
-    places: dict[Any, int] = {}
-    found: list[Any] = []
-    numbers = []
-    for item in items:
-        key = same(item, modality)
-        if key not in places:
-            places[key] = len(found)
-            found.append(item)
-        numbers.append(places[key])
-    return found, np.array(numbers, np.int64)

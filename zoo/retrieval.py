@@ -38,7 +38,14 @@ def recalls(
     Raises:
         ValueError: no rows, or sizes that do not go together.
     """
-    named = zip((f"{sides[0]}_to_{sides[1]}", f"{sides[1]}_to_{sides[0]}"), ranks(first, second, groups), strict=True)
+    return recalls_of(ranks(first, second, groups), ks, sides)
+
+
+def recalls_of(
+    ranks: tuple[np.ndarray, np.ndarray], ks: Sequence[int] = DEPTHS, sides: tuple[str, str] = ("image", "text")
+) -> dict[str, float]:
+    """What :func:`recalls` returns, out of what :func:`ranks` does."""
+    named = zip((f"{sides[0]}_to_{sides[1]}", f"{sides[1]}_to_{sides[0]}"), ranks, strict=True)
     found = {f"{way}_recall_at_{k}": float((rank <= k).mean()) for way, rank in named for k in ks}
     return {**found, "mean_recall": float(np.mean(list(found.values())))}
 

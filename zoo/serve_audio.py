@@ -142,6 +142,22 @@ def windows_for(describe: dict[str, Any]) -> Parts:
     return Parts(round(spec.seconds * spec.rate), round(BATCH_SECONDS * spec.rate))
 
 
+def hear_vectors(
+    parts: Parts,
+    arrays: Sequence[np.ndarray],
+    forward: Callable[[Sequence[np.ndarray]], np.ndarray],
+    task: str = "speaker-verification",
+) -> np.ndarray:
+    """Recordings -> (B, D) vectors: of a long one the mean over its windows, decoded as :func:`scores_of` does by the
+    ``task``: made a unit vector again, or left as it is."""
+
+    def twice(some: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        vectors = list(forward(some))
+        return vectors, vectors
+
+    return np.stack(parts.run(arrays, twice, partial(scores_of, task))[1])
+
+
 def scores_of(task: str, logits: np.ndarray) -> np.ndarray:
     """What the head's decoding makes of logits (C,), in numpy: a graph decodes no mean over windows."""
     if task == "regression":

@@ -7,15 +7,14 @@ on cosines, so that ``vectors @ scaled.T + bias`` are logits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.serve_audio import Parts, graph_inputs, scores_of, windows_for
+from zoo.serve_audio import Parts, graph_inputs, hear_vectors, windows_for
 from zoo.serve_model import CPU, PAIRS, is_export, open_session, read_meta, verify
 from zoo_registry.errors import MissingDependency, UsageError
 
@@ -30,18 +29,6 @@ IMAGES_AT_ONCE = 32
 def graph_file(modality: str) -> str:
     """Name of a side's graph."""
     return f"{modality}.onnx"
-
-
-def hear(
-    parts: Parts, arrays: Sequence[np.ndarray], forward: Callable[[Sequence[np.ndarray]], np.ndarray]
-) -> np.ndarray:
-    """Recordings -> (B, D) unit vectors: of a long one the mean over its windows, made unit again."""
-
-    def twice(some: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        vectors = list(forward(some))
-        return vectors, vectors
-
-    return np.stack(parts.run(arrays, twice, partial(scores_of, "speaker-verification"))[1])
 
 
 class OnnxPair:
@@ -129,7 +116,7 @@ class OnnxPair:
                 inputs = graph_inputs(some)
                 return call({name: inputs[name] for name in names})[0]
 
-            return hear(parts, arrays, forward)
+            return hear_vectors(parts, arrays, forward)
         name, found = session.get_inputs()[0].name, []
         for _, group in groupby(arrays, key=lambda array: array.shape):
             same = list(group)

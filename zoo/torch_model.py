@@ -12,7 +12,7 @@ import torch
 from zoo.data.dataset import Table
 from zoo.kinds import Entries, kind_of
 from zoo.padding import pad
-from zoo.protocols import RAGGED, Batch, Expands, Frames, Keeps
+from zoo.protocols import RAGGED, Batch, Expands, Frames, Keeps, Pipeline
 from zoo.serve_audio import Parts, parts_for
 from zoo.targets import each_its_own
 from zoo.trained import Trained, load_trained
@@ -116,13 +116,15 @@ class TorchModel:
 
     def batch(self, arrays: Sequence[np.ndarray] | np.ndarray) -> Batch:
         """Decoded arrays as the batch that the pipeline's ``prepare`` takes."""
-        if self.pipeline.shape[0] != RAGGED:
-            return {self.pipeline.input_name: torch.from_numpy(np.stack(list(arrays))).to(self.device)}
-        padded, lengths = pad(list(arrays))
-        return {
-            self.pipeline.input_name: torch.from_numpy(padded).to(self.device),
-            "length": torch.from_numpy(lengths).to(self.device),
-        }
+        return {name: tensor.to(self.device) for name, tensor in batch_of(self.pipeline, arrays).items()}
+
+
+def batch_of(pipeline: Pipeline, arrays: Sequence[np.ndarray] | np.ndarray) -> Batch:
+    """Decoded arrays as the batch that a pipeline's ``prepare`` takes, on the CPU."""
+    if pipeline.shape[0] != RAGGED:
+        return {pipeline.input_name: torch.from_numpy(np.stack(list(arrays)))}
+    padded, lengths = pad(list(arrays))
+    return {pipeline.input_name: torch.from_numpy(padded), "length": torch.from_numpy(lengths)}
 
 
 def answers_of(decoded: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from zoo.padding import pad
-from zoo.protocols import RAGGED, Batch, DualEncoder, Paired, Pipeline
-from zoo.serve_audio import Parts, windows_for
-from zoo.serve_pairs import hear
-from zoo.torch_model import best_device
+from zoo.protocols import Batch, DualEncoder, Paired, Pipeline
+from zoo.serve_audio import Parts, hear_vectors, windows_for
+from zoo.torch_model import batch_of, best_device
 from zoo.trained import input_dict, pipeline_for
 from zoo.weights import load_backbone
 from zoo_registry.errors import PluginError
-from zoo_registry.specs import InputSpec
 
 if TYPE_CHECKING:
     from zoo_registry.registry import Registry
@@ -62,7 +58,7 @@ class TorchPair:
     def encode(self, modality: str, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Decoded items of a side -> (B, D) float32 unit vectors."""
         if (parts := self.parts(modality)) is not None:
-            return hear(parts, arrays, lambda some: self._forward(modality, some))
+            return hear_vectors(parts, arrays, lambda some: self._forward(modality, some))
         # Those of like length together: what is padding costs time.
         order = sorted(range(len(arrays)), key=lambda row: len(arrays[row]))
         found: dict[int, np.ndarray] = {}
@@ -74,14 +70,8 @@ class TorchPair:
     def batch(self, modality: str, arrays: Sequence[np.ndarray]) -> Batch:
         """Decoded items as the side's tower takes them."""
         pipeline = self.pipelines[modality]
-        index = {"index": torch.arange(len(arrays), device=self.device)}
-        if pipeline.shape[0] != RAGGED:
-            return pipeline.prepare(
-                {pipeline.input_name: torch.from_numpy(np.stack(list(arrays))).to(self.device), **index}
-            )
-        padded, lengths = pad(list(arrays))
-        tensors = {pipeline.input_name: torch.from_numpy(padded), "length": torch.from_numpy(lengths)}
-        return pipeline.prepare({name: tensor.to(self.device) for name, tensor in tensors.items()} | index)
+        made = {**batch_of(pipeline, arrays), "index": torch.arange(len(arrays))}
+        return pipeline.prepare({name: tensor.to(self.device) for name, tensor in made.items()})
 
     @torch.inference_mode()
     def _forward(self, modality: str, arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -111,15 +101,10 @@ def open_torch_pair(
         "weights_sha256": loaded.sha256,
         "plugin": loaded.plugin,
         "plugin_version": loaded.plugin_version,
-        "input": input_dict(_without_assets(loaded.input)),
+        "input": input_dict(loaded.input),
         **_trained_on(weights),
     }
     return TorchPair(loaded.backbone, pipeline, meta, device=device)
-
-
-def _without_assets(input: InputSpec) -> InputSpec:
-    """Folders of this machine mean nothing elsewhere."""
-    return dataclasses.replace(input, assets="", parts=tuple(map(_without_assets, input.parts)))
 
 
 def _trained_on(run: str | None) -> dict[str, Any]:

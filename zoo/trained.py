@@ -191,5 +191,9 @@ def _fit(module: nn.Module, state: dict[str, Any], path: Path) -> None:
 
 
 def input_dict(spec: InputSpec) -> dict[str, Any]:
-    """An InputSpec as JSON values."""
-    return dataclasses.asdict(spec)
+    """An InputSpec as JSON values, without the folders of its assets: they lie beside model.json, wherever that is."""
+    return dataclasses.asdict(_without_assets(spec))
+
+
+def _without_assets(spec: InputSpec) -> InputSpec:
+    return dataclasses.replace(spec, assets="", parts=tuple(map(_without_assets, spec.parts)))

@@ -16,7 +16,8 @@ from zoo.config import PretrainConfig
 from zoo.data.batches import Eval, Train
 from zoo.data.dataset import DataSet, Table
 from zoo.data.draws import HashDraws
-from zoo.data.pair_store import PairCrops, decode_sides, distinct, pair_up
+from zoo.data.items import distinct
+from zoo.data.pair_store import PairCrops, decode_sides, pair_up
 from zoo.data.pairs import load_pairs
 from zoo.pairs import PairPipeline, put_side, side_inputs, side_of, sides
 from zoo.prepared import prepare

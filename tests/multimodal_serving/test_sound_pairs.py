@@ -14,8 +14,7 @@ from tower_toys import WORDS
 
 import zoo
 from zoo.exporting import export
-from zoo.serve_audio import Parts
-from zoo.serve_pairs import hear
+from zoo.serve_audio import Parts, hear_vectors
 from zoo.trained import input_dict, save_trained
 from zoo.weights import load_backbone
 from zoo_registry.registry import build_registry
@@ -28,7 +27,7 @@ def test_a_long_recording_is_the_mean_of_its_windows() -> None:
         return np.array([[array[0], 1.0] / np.hypot(array[0], 1.0) for array in arrays], np.float32)
 
     short, long = np.full(4, 3, np.int16), np.repeat(np.array([1, 5], np.int16), 4)
-    found = hear(Parts(window=4, most=100), [short, long], forward)
+    found = hear_vectors(Parts(window=4, most=100), [short, long], forward)
     assert np.allclose(found[0], forward([short])[0])
     mean = forward([long[:4], long[4:]]).mean(axis=0)
     assert np.allclose(found[1], mean / np.linalg.norm(mean), atol=1e-6)

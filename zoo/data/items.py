@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from zoo_registry.errors import DataError
 
@@ -178,6 +180,18 @@ def identity(item: Any, modality: str) -> str:
 def same(item: Any, modality: str) -> Hashable:
     """What is equal for items that are the same, without a look at files: their path, or place in an archive, tells."""
     return item if isinstance(item, Hashable) else identity(item, modality)
+
+
+def distinct(items: Sequence[Any], modality: str) -> tuple[list[Any], np.ndarray]:
+    """(the items that differ, in order of appearance; (n,) int64 which of them each item is)."""
+    numbers: dict[Hashable, int] = {}
+    found: list[Any] = []
+    which = np.empty(len(items), dtype=np.int64)
+    for row, item in enumerate(items):
+        which[row] = number = numbers.setdefault(same(item, modality), len(found))
+        if number == len(found):
+            found.append(item)
+    return found, which
 
 
 def _hash_of(item: Mapping[Any, Any]) -> str:

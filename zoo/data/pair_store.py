@@ -7,7 +7,7 @@ batches of like lengths would have to follow one of them, while a contrastive lo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from zoo.console import say as say_to_stderr
 from zoo.data.clips import Crops, Pieces
 from zoo.data.dataset import Table
 from zoo.data.decoding import refuse_many
-from zoo.data.items import name_of, same
+from zoo.data.items import distinct, name_of
 from zoo.data.store import Divisible, Rows, Store, build_store, columns
 from zoo.protocols import Paired, Pipeline, Windowed
 
@@ -198,18 +198,6 @@ def middles(store: Divisible, window: int) -> Pieces:
     whole = np.asarray(store.lengths)
     lengths = np.minimum(whole, window)
     return Pieces(store, np.arange(len(whole)), (whole - lengths) // 2, lengths, f"{store.key}/middles/{window}")
-
-
-def distinct(items: Sequence[Any], modality: str) -> tuple[list[Any], np.ndarray]:
-    """(the items that differ, in order of appearance; (n,) int64 which of them each item is)."""
-    numbers: dict[Hashable, int] = {}
-    found: list[Any] = []
-    which = np.empty(len(items), dtype=np.int64)
-    for row, item in enumerate(items):
-        which[row] = number = numbers.setdefault(same(item, modality), len(found))
-        if number == len(found):
-            found.append(item)
-    return found, which
 
 
 def _longer(items: Store, window: int) -> int:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import torch
 
 from zoo.console import say
 from zoo.engine.runtime import Runtime
-from zoo.padding import pad
-from zoo.protocols import RAGGED, Backbone, Batch, DualEncoder, Paired, Pipeline
+from zoo.protocols import Backbone, DualEncoder, Paired, Pipeline
 from zoo.run import versions
-from zoo.serve_audio import scores_of, windows_for
+from zoo.serve_audio import hear_vectors, windows_for
 from zoo.serve_model import is_export
+from zoo.torch_model import batch_of
 from zoo.trained import load_trained, pipeline_for
 from zoo.weights import load_backbone
 from zoo.weights.hashes import sha256_of
@@ -82,29 +81,18 @@ class Embedder:
         if self.pipeline.modality != "audio":
             return self._forward(arrays)
 
-        def twice(some: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-            vectors = list(self._forward(some))
-            return vectors, vectors
-
         # A mean is decoded as speaker vectors are, or not at all.
-        decode = partial(scores_of, "regression" if self.head is None else self.head.task)
-        return np.stack(windows_for(self.pipeline.describe()).run(arrays, twice, decode)[1])
+        task = "regression" if self.head is None else self.head.task
+        return hear_vectors(windows_for(self.pipeline.describe()), arrays, self._forward, task)
 
     @torch.inference_mode()
     def _forward(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        batch = self.pipeline.prepare(self.runtime.to_device(self._batch(arrays)))
+        batch = self.pipeline.prepare(self.runtime.to_device(batch_of(self.pipeline, arrays)))
         with self.runtime.autocast(self.runtime.precision):
             features = self.backbone(batch, ("pooled",))
             vectors = features.pooled if self.head is None else self.head(features)
         # An embedding head's pipeline holds several texts a sample; here there is one.
         return (vectors[:, 0] if vectors.dim() == 3 else vectors).float().cpu().numpy()
-
-    def _batch(self, arrays: Sequence[np.ndarray]) -> Batch:
-        name = self.pipeline.input_name
-        if self.pipeline.shape[0] != RAGGED:
-            return {name: torch.from_numpy(np.stack(list(arrays)))}
-        padded, lengths = pad(arrays)
-        return {name: torch.from_numpy(padded), "length": torch.from_numpy(lengths)}
 
 
 def open_embedder(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from zoo.protocols import Features
 from zoo.tasks import SupervisedTask
 from zoo.torch_model import TorchModel
 from zoo.torch_pair import TorchPair
-from zoo.trained import Trained
+from zoo.trained import Trained, input_dict
 from zoo.zeroshot import ZeroShot
 from zoo_registry.registry import Registry
 from zoo_registry.specs import InputSpec
@@ -63,7 +62,7 @@ def zero_shot_model(
         "task": start.task,
         "labels": list(start.labels),
         "zero_shot": {"templates": list(start.templates), "logit_scale": pair.scale, "logit_bias": pair.bias},
-        "input": dataclasses.asdict(dataclasses.replace(described, assets="")),
+        "input": input_dict(described),
         "input_name": pipeline.input_name,
         "preprocessing": pair.meta["preprocessing"]["parts"][start.side],
         "metrics": {},
