@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +14,6 @@ import torch
 from zoo_audio.bundles_list import BUNDLE_WEIGHTS, BUNDLES
 from zoo_registry import Candidate, build_registry
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
 def registry() -> Any:
@@ -26,12 +24,7 @@ def registry() -> Any:
 
 @pytest.fixture(scope="module")
 def generator() -> Any:
-    spec = importlib.util.spec_from_file_location("generate_audio", ROOT / "tools" / "generate_audio_catalogue.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("generate_audio_catalogue")
 
 
 def test_loads_whole(registry: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +17,6 @@ from zoo_multimodal.clip_list import CLIP_MODELS, CLIP_WEIGHTS
 from zoo_registry import build_registry
 from zoo_registry.errors import UnknownName
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
 def registry() -> Any:
@@ -27,12 +25,7 @@ def registry() -> Any:
 
 @pytest.fixture(scope="module")
 def generator() -> Any:
-    spec = importlib.util.spec_from_file_location("generate_pairs", ROOT / "tools" / "generate_multimodal_catalogue.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("generate_multimodal_catalogue")
 
 
 def test_loads_whole(registry: Any) -> None:

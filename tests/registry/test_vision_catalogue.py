@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import time
 from pathlib import Path
@@ -10,8 +11,6 @@ from typing import Any
 import pytest
 
 from zoo_registry import build_registry
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +24,7 @@ def registry() -> Any:
 @pytest.fixture(scope="module")
 def generator() -> Any:
     pytest.importorskip("timm")
-    path = ROOT / "tools" / "generate_catalogue.py"
-    spec = importlib.util.spec_from_file_location("generate_catalogue", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("generate_catalogue")
 
 
 def test_loads_whole(registry: Any) -> None:

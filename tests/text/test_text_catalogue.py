@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +14,6 @@ import pytest
 from zoo.weights import identify_weights
 from zoo_registry import build_registry
 from zoo_registry.errors import UnknownName
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +26,7 @@ def registry() -> Any:
 
 @pytest.fixture(scope="module")
 def generator() -> Any:
-    spec = importlib.util.spec_from_file_location("generate_text", ROOT / "tools" / "generate_text_catalogue.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("generate_text_catalogue")
 
 
 def test_loads_whole(registry: Any) -> None:
