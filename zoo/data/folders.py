@@ -104,6 +104,27 @@ def _read_folder(folder: Path, wanted: _Wanted) -> Raw:
     return Raw({"train": _class_folders(folder, folders, wanted.modality, notes)}, notes, folder, "classification")
 
 
+def split_folders(folder: Path, modality: str, what: str) -> dict[str, list[Path]]:
+    """The folders in a folder that are named after splits, by split; where none is, all of it is ``train``.
+
+    Args:
+        what: lies in them, for messages: ``"files"``.
+
+    Raises:
+        DataError: there are such folders, and none of training.
+    """
+    splits: dict[str, list[Path]] = {}
+    for inner in entries(folder, modality)[0]:
+        if split := split_named(inner.name):
+            splits.setdefault(split, []).append(inner)
+    if splits and "train" not in splits:
+        raise DataError(
+            f"{folder} has {' and '.join(splits)} folders but no train.",
+            f"Put the {what} to train on into a folder train beside them.",
+        )
+    return splits or {"train": [folder]}
+
+
 def entries(folder: Path, modality: str) -> tuple[list[Path], list[Path]]:
     """Visible (folders, tables) of a folder, in natural order."""
     entries = sorted(

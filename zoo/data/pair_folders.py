@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 from zoo.data.captions import captions_of
-from zoo.data.columns import split_named
-from zoo.data.folders import entries, files_under, text_of
+from zoo.data.folders import files_under, split_folders, text_of
 from zoo.data.pair_tables import RawPairs
 from zoo_registry.errors import DataError
 
@@ -21,17 +20,8 @@ def read_pair_folder(folder: Path, pair: tuple[str, str]) -> RawPairs:
     Raises:
         DataError: there are folders of splits but none of training; or not one pair.
     """
-    inner: dict[str, list[Path]] = {}
-    for entry in entries(folder, pair[0])[0]:
-        if split := split_named(entry.name):
-            inner.setdefault(split, []).append(entry)
-    if inner and "train" not in inner:
-        raise DataError(
-            f"{folder} has {' and '.join(inner)} folders but no train.",
-            "Put the pairs to train on into a folder train beside them.",
-        )
     raw = RawPairs()
-    for split, folders in (inner or {"train": [folder]}).items():
+    for split, folders in split_folders(folder, pair[0], "pairs").items():
         for one in folders:
             _read_beside(one, pair, split, raw)
     return raw

@@ -12,7 +12,7 @@ from zoo.data.checks import duplicate_notes
 from zoo.data.columns import split_named
 from zoo.data.dataset import DataSet, Table
 from zoo.data.fingerprint import fingerprint
-from zoo.data.folders import entries, files_under, read_path
+from zoo.data.folders import entries, files_under, read_path, split_folders
 from zoo.data.librispeech import TRANSCRIPTS
 from zoo.data.rows import Raw, Rows
 from zoo.data.sources import Found, locate
@@ -85,17 +85,8 @@ def _is_laid_out(folder: Path, modality: str) -> bool:
 
 def _files(folder: Path, modality: str) -> Raw:
     """The files under a folder: those under folders of splits, where there are such, else all of them."""
-    splits: dict[str, list[Path]] = {}
-    for inner in entries(folder, modality)[0]:
-        if split := split_named(inner.name):
-            splits.setdefault(split, []).append(inner)
-    if splits and "train" not in splits:
-        raise DataError(
-            f"{folder} has {' and '.join(splits)} folders but no train.",
-            "Put the files to train on into a folder train beside them.",
-        )
     raw = Raw({}, [], folder)
-    for split, folders in (splits or {"train": [folder]}).items():
+    for split, folders in split_folders(folder, modality, "files").items():
         rows = raw.splits[split] = Rows(labels=None)
         for inner in folders:
             paths, others = files_under(inner, modality)

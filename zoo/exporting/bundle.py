@@ -308,12 +308,7 @@ def _latency(model: TorchModel, exported: OnnxModel, plain: Path | None, array: 
         network = model.module.export_module()
         tensors = [torch.from_numpy(feed[name]) for name in model.module.example_inputs(1)]
         calls["torch_ms"] = torch.inference_mode()(lambda: network(*tensors))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        found = latencies(calls, seconds=LATENCY_SECONDS)
-    finally:
-        torch.set_num_threads(threads)
+    found = latencies(calls, seconds=LATENCY_SECONDS)
     result: dict[str, Any] = {name: round(value, 3) for name, value in found.items()}
     result["threads"] = 1
     if exported.texts is not None:

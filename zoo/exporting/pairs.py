@@ -165,12 +165,7 @@ def _latency(pair: TorchPair, exported: OnnxPair, modality: str, samples: PairSa
         "onnx_ms": lambda: session.run(None, feed),
         "torch_ms": torch.inference_mode()(lambda: network(*tensors)),
     }
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        found = latencies(calls, seconds=LATENCY_SECONDS)
-    finally:
-        torch.set_num_threads(threads)
+    found = latencies(calls, seconds=LATENCY_SECONDS)
     more = {"tokens": len(array)} if modality == "text" else {}
     return {
         **{name: round(value, 3) for name, value in found.items()},

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from zoo.continuing import Continues
 from zoo.decoding import greedy, prompt_ids
@@ -92,11 +93,21 @@ def compare_next(torch_side: Continues, onnx_side: Continues, texts: Sequence[st
 
 
 def latencies(calls: dict[str, Callable[[], object]], *, seconds: float, most: int = 100) -> dict[str, float]:
-    """Median milliseconds of each call.
+    """Median milliseconds of each call, of torch's on one thread.
 
     Rounds are interleaved, so that a slow moment of the machine hits all alike. Each turn begins with a pause and an
     untimed call: worker threads go on spinning after a call, and those of one library would slow the next one down.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times = _timed(calls, seconds, most)
+    finally:
+        torch.set_num_threads(threads)
+    return {name: 1000 * float(np.median(values)) for name, values in times.items()}
+
+
+def _timed(calls: dict[str, Callable[[], object]], seconds: float, most: int) -> dict[str, list[float]]:
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -110,7 +121,7 @@ def latencies(calls: dict[str, Callable[[], object]], *, seconds: float, most: i
                 call()
                 times[name].append(time.perf_counter() - start)
         done += 3
-    return {name: 1000 * float(np.median(values)) for name, values in times.items()}
+    return times
 
 
 def pick(total: int, limit: int, seed: int = 0) -> np.ndarray:
