@@ -8,6 +8,7 @@ on both paths, so that the task's ``forward`` is never patched.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -214,6 +215,7 @@ class Runtime:
 def _leave_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+        gc.collect()  # wrapped tasks hold the group too, and its threads are joined when nobody does
 
 
 def _checked_device(device: str | None) -> torch.device:
