@@ -4,19 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
+import timm
 import torch
 from open_clip.factory import get_model_config
+from timm.models import register_model
+from timm.models.vitamin import VitCfg, VitConvCfg
 
 from zoo_registry.specs import InputSpec, ModelSpec
 
-# timm's networks have no widths to set, so a small relative stands in.
+
+def _small(name: str, **sizes: Any) -> str:
+    """A network of timm's made small, under a name of its own: open_clip's configurations hold no sizes of it."""
+
+    def build(pretrained: bool = False, **options: Any) -> torch.nn.Module:
+        return timm.create_model(name, **sizes, **options)
+
+    build.__name__ = f"small_{name}"
+    register_model(build)
+    return build.__name__
+
+
+_STEM = VitCfg((16, 16, 64), (1, 1, 1), stem_width=16, conv_cfg=VitConvCfg(norm_layer="layernorm2d", norm_eps=1e-6))
+# (name, input size) of what stands in for a network of timm's.
 SMALL_TIMM = {
     "vit_base_patch16_siglip_224": ("test_vit", 160),
     "convnext_base": ("test_convnext", 160),
-    "eva02_base_patch16_clip_224": ("eva02_tiny_patch14_224", 224),
-    "fastvit_mci2": ("fastvit_mci0", 256),
-    "vitamin_small_224": ("vitamin_small_224", 224),
-    "vit_pe_core_base_patch16_224": ("vit_pe_core_tiny_patch16_384", 384),
+    "eva02_base_patch16_clip_224": (_small("eva02_tiny_patch14_224", depth=2, img_size=56), 56),
+    "fastvit_mci2": (_small("fastvit_mci0", layers=(1, 1, 1, 1), embed_dims=(16, 32, 64, 128)), 64),
+    "vitamin_small_224": (
+        _small("vitamin_small_224", depth=2, embed_dim=64, num_heads=2, embed_cfg=_STEM, img_size=64),
+        64,
+    ),
+    "vit_pe_core_base_patch16_224": (_small("vit_pe_core_tiny_patch16_384", depth=2, img_size=64), 64),
 }
 FAMILIES = {
     "vit": "ViT-B-32",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +24,28 @@ def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("ZOO_DATA_PATH", raising=False)
     return home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def onnx_functions_once() -> Iterator[None]:
+    """torch makes its table of ONNX functions anew for every export, which takes longer than to export a small network:
+    here once for all tests of a process."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    export = torch.onnx.export
+
+    def with_kept_table(*args: Any, **options: Any) -> Any:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        if not hasattr(ONNXRegistry.from_torchlib, "cache_info"):
+            ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+        return export(*args, **options)
+
+    torch.onnx.export = with_kept_table
+    yield
+    torch.onnx.export = export
 
 
 @pytest.fixture(scope="session")

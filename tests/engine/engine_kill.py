@@ -24,6 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "adamw": {"ema": 0.9, "precision": "fp32", "channels_last": True},
     "sgd": {"optimizer": "sgd", "save_every": 3, "patience": 4, "micro_batch": 6, "precision": "bf16"},
 }
+SPEED = {"samples_per_second", "peak_mib", "tflops", "mfu", "eta_seconds"}
 
 
 def train(folder: Path, kill_at: int, options: dict[str, Any]) -> int:
@@ -81,7 +82,7 @@ def outcome(folder: Path) -> dict[str, Any]:
             for key, t in ts.items()
         }
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    left["metrics"] = [{k: v for k, v in line.items() if k not in {"samples_per_second", "peak_mib"}} for line in lines]
+    left["metrics"] = [{k: v for k, v in line.items() if k not in SPEED} for line in lines]
     return left
 
 

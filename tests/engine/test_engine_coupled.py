@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ import pytest
 import torch
 from engine_coupled import CASES, Pairs, data, pairs
 from engine_toys import run
+from ranks import start_ranks
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -204,27 +202,15 @@ def begin_with(task: Any, runtime: Runtime, train: Any) -> None:
     begin(task, train, EngineConfig(steps=2, lr=0.1), groups, runtime, "main", {})
 
 
-def launch(folder: Path, processes: int) -> Path:
-    folder.mkdir()
-    if processes == 1:
-        engine_coupled.main(folder)
-        return folder
-    spread = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [sys.executable, *spread, str(HERE / "engine_coupled.py"), str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(HERE.parent)},
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder
-
-
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Path]]:
     base, threads = tmp_path_factory.mktemp("coupled"), torch.get_num_threads()
-    yield {processes: launch(base / str(processes), processes) for processes in (1, 2, 3)}
+    folders = {processes: base / str(processes) for processes in (1, 2, 3)}
+    for folder in folders.values():
+        folder.mkdir()
+    engine_coupled.main(folders[1])
+    start_ranks(HERE / "engine_coupled.py", {folders[processes]: processes for processes in (2, 3)})
+    yield folders
     torch.set_num_threads(threads)
 
 

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import engine_ranks
 import pytest
 import torch
 from engine_ragged import ragged_eval
+from ranks import start_ranks
 from safetensors.torch import load_file
 
 from zoo.engine.checkpoint import Checkpoints
@@ -17,30 +15,16 @@ from zoo.engine.checkpoint import Checkpoints
 HERE = Path(__file__).parent
 
 
-def launch(folder: Path, processes: int) -> Path:
-    """Run the cases of engine_ranks.py in so many gloo processes, or here in one."""
-    folder.mkdir()
-    if processes == 1:
-        engine_ranks.main(folder)
-        return folder
-    program = [str(HERE / "engine_ranks.py"), str(folder)]
-    spread = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [sys.executable, *spread, *program],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(HERE.parent)},
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder
-
-
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     base, threads = tmp_path_factory.mktemp("ranks"), torch.get_num_threads()
     try:
-        return launch(base / "one", 1), launch(base / "two", 2)
+        one, two = base / "one", base / "two"
+        for folder in (one, two):
+            folder.mkdir()
+        engine_ranks.main(one)
+        start_ranks(HERE / "engine_ranks.py", {two: 2})
+        return one, two
     finally:
         torch.set_num_threads(threads)  # other tests compare bits with processes that have their own number
 

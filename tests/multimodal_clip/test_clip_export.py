@@ -18,6 +18,8 @@ from zoo_multimodal.clip_backbone import build_clip
 
 QUICK = ("vit", "coca")
 LONG = [pytest.param(name, marks=pytest.mark.slow) for name in (*FAMILIES, "roberta", "nllb") if name not in QUICK]
+# Sides that are the same network as another family's: run, but not traced once more.
+AGAIN = {"text": ("quickgelu", "resnet", "convnext", "vitamin", "pe"), "image": ("metaclip2", "roberta", "nllb")}
 
 
 class Unit(nn.Module):
@@ -65,10 +67,12 @@ def test_builds_runs_and_exports(family: str, tmp_path: Path) -> None:
     batches = {"image": [some_images(n, input, n) for n in (1, 3)]}
     batches["text"] = [some_texts(n, length, words, n) for n, length in ((1, 5), (4, 11))]
     for modality, tower in pair.towers.items():
+        with torch.no_grad():
+            vectors = [pair.encode(modality, batch) for batch in batches[modality]]
+        assert all(expected.abs().max() > 0.05 for expected in vectors)
+        if family in AGAIN[modality]:
+            continue
         session = exported(tower, tmp_path / f"{modality}.onnx")
-        for batch in batches[modality]:
-            with torch.no_grad():
-                expected = pair.encode(modality, batch)
+        for batch, expected in zip(batches[modality], vectors, strict=True):
             (given,) = session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})
-            assert expected.abs().max() > 0.05
             torch.testing.assert_close(torch.from_numpy(given), expected, atol=1e-4, rtol=1e-4)

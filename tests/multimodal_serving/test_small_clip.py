@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import small_clip
 from tower_toys import CLASSES
 
 import zoo
-from zoo.exporting import export
+from zoo.exporting import ExportResult, export
 from zoo_registry.registry import Registry
 
 
@@ -21,10 +22,31 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     return found
 
 
+@pytest.fixture(scope="module")
+def pairs() -> dict[str, tuple[Path, ExportResult]]:
+    """Runs and their exports, as they are made."""
+    return {}
+
+
+@pytest.fixture
+def pair(
+    pairs: dict[str, tuple[Path, ExportResult]], registry: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Path, ExportResult]]:
+    """``pair(family)`` -> a run of the family and its export, made once."""
+
+    def make(family: str) -> tuple[Path, ExportResult]:
+        if family not in pairs:
+            folder = tmp_path_factory.mktemp(family)
+            run = small_clip.write_run(family, folder / "run", registry)
+            pairs[family] = run, export(run, folder / "out")
+        return pairs[family]
+
+    return make
+
+
 @pytest.mark.parametrize("family", small_clip.FAMILIES)
-def test_pairs_answer_alike(family: str, registry: Registry, pictures: Path, tmp_path: Path) -> None:
-    run = small_clip.write_run(family, tmp_path / "run", registry)
-    made = export(run, tmp_path / "out")
+def test_pairs_answer_alike(family: str, pair: Callable[[str], tuple[Path, ExportResult]], pictures: Path) -> None:
+    run, made = pair(family)
     assert made.parity.agreement == 1.0
     assert made.parity.max_logit_difference < 1e-3
     ours, theirs = (zoo.predict(target, [pictures / "val"], labels=CLASSES) for target in (run, made.path))
@@ -33,14 +55,15 @@ def test_pairs_answer_alike(family: str, registry: Registry, pictures: Path, tmp
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-4)
 
 
-def test_a_bias_is_in_the_bundle_and_changes_no_score(registry: Registry, pictures: Path, tmp_path: Path) -> None:
-    run = small_clip.write_run("siglip", tmp_path / "run", registry)
-    pair = export(run, tmp_path / "pair")
+def test_a_bias_is_in_the_bundle_and_changes_no_score(
+    pair: Callable[[str], tuple[Path, ExportResult]], pictures: Path, tmp_path: Path
+) -> None:
+    run, both = pair("siglip")
     one = export(run, tmp_path / "one", labels=CLASSES)
-    assert pair.meta["logit_bias"] == pytest.approx(-10)
+    assert both.meta["logit_bias"] == pytest.approx(-10)
     assert one.meta["zero_shot"]["logit_bias"] == pytest.approx(-10)
-    assert "scaled.T + -10" in (pair.path / "MODEL_CARD.md").read_text()
-    ours, theirs = zoo.predict(pair.path, [pictures], labels=CLASSES), zoo.predict(one.path, [pictures])
+    assert "scaled.T + -10" in (both.path / "MODEL_CARD.md").read_text()
+    ours, theirs = zoo.predict(both.path, [pictures], labels=CLASSES), zoo.predict(one.path, [pictures])
     for left, right in zip(ours, theirs, strict=True):
         assert left["scores"] == pytest.approx(right["scores"], abs=1e-4)
         assert sum(left["scores"].values()) == pytest.approx(1)

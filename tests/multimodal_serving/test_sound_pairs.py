@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from network_toys import OPTIONS
 from text_toys import write_tokenizer
 from tower_toys import WORDS
 
@@ -17,9 +18,21 @@ from zoo.exporting import export
 from zoo.serve_audio import Parts, hear_vectors
 from zoo.trained import input_dict, save_trained
 from zoo.weights import load_backbone
+from zoo_audio.scratch_list import SCRATCH_MODELS
+from zoo_registry.hooks import hookimpl
 from zoo_registry.registry import build_registry
+from zoo_registry.specs import ModelSpec
 
 RATE = 16_000
+
+
+class Small:
+    """A plugin with a conformer of two narrow layers."""
+
+    @hookimpl
+    def zoo_models(self) -> list[ModelSpec]:
+        (spec,) = (spec for spec in SCRATCH_MODELS if spec.name == "conformer")
+        return [dataclasses.replace(spec, name="narrow", options={**spec.options, **OPTIONS["conformer"]})]
 
 
 def test_a_long_recording_is_the_mean_of_its_windows() -> None:
@@ -35,10 +48,10 @@ def test_a_long_recording_is_the_mean_of_its_windows() -> None:
 
 @pytest.mark.slow
 def test_labels_for_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    registry = build_registry()
+    registry = build_registry([("small", Small())])
     monkeypatch.setattr(zoo, "default_registry", lambda: registry)
     torch.manual_seed(0)
-    name, model = "dual/conformer+bert_tiny", tmp_path / "run" / "model"
+    name, model = "dual/narrow+bert_tiny", tmp_path / "run" / "model"
     write_tokenizer(model, WORDS)
     sound, text = registry.model(name).spec.input.parts
     parts = (dataclasses.replace(sound, seconds=0.5), dataclasses.replace(text, size=(16,)))
