@@ -50,13 +50,14 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def registry_with(*weights: WeightsSpec, default: str | None = None) -> Registry:
+def registry_with(*weights: WeightsSpec, default: str | None = None, spare: str | None = None) -> Registry:
     model = ModelSpec(
         name="test_resnet",
         builder="zoo_vision.timm_backbone:build_timm",
         pipeline="zoo_vision.pipeline:image_pipeline",
         input=INPUT,
         default_weights=default,
+        spare_weights=spare,
     )
     plugin = types.ModuleType("toy_plugin")
     vars(plugin).update(zoo_models=hookimpl(lambda: [model]), zoo_weights=hookimpl(lambda: list(weights)))
@@ -269,6 +270,42 @@ def test_weights_from_a_package_that_is_not_imported(package: Path, state: dict[
     assert loaded.weights_id == "toy/test_resnet@v1"
     assert loaded.sha256 == digest(package)
     assert loaded.source == "package toy_weights_package/w.safetensors"
+
+
+def test_spare_weights_stand_in_for_default_ones_out_of_reach(
+    package: Path, state: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = spec("package:toy_weights_package/w.safetensors", tag="own")
+    registry = registry_with(spec(), own, default="v1", spare="own")
+    loaded = load_backbone("test_resnet", registry=registry)
+    assert holds(loaded.backbone, state)
+    assert loaded.weights_id == "toy/test_resnet@own"
+    assert "toy/test_resnet@v1 is out of reach here" in loaded.source
+    assert "(@own: toy/test_resnet@v1 is out of reach here)" in capsys.readouterr().err
+    for name, weights in (("test_resnet@v1", None), ("test_resnet", "v1")):  # what was asked for is not replaced
+        with pytest.raises(WeightsError, match="not on this machine"):
+            load_backbone(name, weights=weights, registry=registry)
+    assert load_backbone("test_resnet@own", registry=registry).source == "package toy_weights_package/w.safetensors"
+
+
+def test_default_weights_come_before_spare_ones(package: Path, state: dict[str, Tensor]) -> None:
+    here = spec("package:toy_weights_package/w.safetensors")
+    registry = registry_with(here, spec(tag="own"), default="v1", spare="own")
+    assert load_backbone("test_resnet", registry=registry).weights_id == "toy/test_resnet@v1"
+
+
+def test_damaged_default_weights_are_no_reason_for_others(package: Path) -> None:
+    here = spec("package:toy_weights_package/w.safetensors", sha256="0" * 8)
+    registry = registry_with(
+        here, spec("package:toy_weights_package/w.safetensors", tag="own"), default="v1", spare="own"
+    )
+    with pytest.raises(WeightsError, match="sha256"):
+        load_backbone("test_resnet", registry=registry)
+
+
+def test_spare_weights_must_exist() -> None:
+    with pytest.raises(UnknownName):
+        registry_with(spec(), default="v1", spare="v2").model("test_resnet")
 
 
 @pytest.mark.parametrize("place", ["../secret.pth", "/etc/passwd", "a/../../secret.pth", ""])

@@ -1,7 +1,7 @@
 """zoo: find a pretrained backbone, finetune it, measure it, export it.
 
-The verbs of the command line are the functions of this package. They are looked up on first use, so that
-``import zoo`` and ``zoo.list_models()`` import no torch.
+The verbs of the command line are the functions of this package (``zoo evaluate --probe`` is ``zoo.probe``). They are
+looked up on first use, so that ``import zoo`` and ``zoo.list_models()`` import no torch.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ _VERBS = {
     "pretrain": ("zoo.pretraining", "pretrain"),
     "finetune": ("zoo.recipes", "finetune"),
     "evaluate": ("zoo.measure", "evaluate"),
+    "probe": ("zoo.probing", "probe"),
     "predict": ("zoo.predicting", "predict"),
     "embed": ("zoo.embedding", "embed"),
     "export": ("zoo.exporting", "export"),
+    "publish": ("zoo.publishing", "publish"),
 }
 
 __all__ = ["__version__", "default_registry", "list_models", *_VERBS]

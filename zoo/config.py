@@ -61,6 +61,7 @@ class RunConfig(BaseModel):
         None, ge=1, description="samples on a device at once; halves itself when memory runs out"
     )
     lr: float | None = Field(None, gt=0, description="peak learning rate")
+    find_lr: bool = Field(False, description="search the learning rate before training, instead of --lr")
     layer_decay: float | None = Field(
         None, gt=0, le=1, description="learning-rate factor from one layer group to the one before"
     )
@@ -68,6 +69,7 @@ class RunConfig(BaseModel):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps that warm up")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning-rate schedule")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimizer")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the gradient's average; SGD's momentum")
     clip_norm: float | None = Field(1.0, gt=0, description="gradient norm limit")
     batchnorm: Literal["frozen", "train"] | None = Field(None, description="BatchNorm statistics: kept or trained")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of an averaged copy of the weights")
@@ -153,8 +155,11 @@ def make_config(kind: type[Config], values: Mapping[str, Any]) -> Config:
         UsageError: naming each unknown key and each value out of range.
     """
     try:
-        return kind(**values)
+        made = kind(**values)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
         verb = "pretrain" if kind is PretrainConfig else "finetune"
         raise UsageError(f"The configuration is not valid: {faults}.", f"Run: zoo {verb} --help") from error
+    if made.find_lr and made.lr is not None:
+        raise UsageError("--find-lr searches the learning rate, and --lr gives one.", "Leave one of them out.")
+    return made

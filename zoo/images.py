@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from zoo.data.generated import Generated, make_arrays
 from zoo.data.items import file_of
 from zoo_registry.errors import DataError, PluginError
 from zoo_registry.specs import InputSpec
@@ -27,6 +28,9 @@ VERSION = 1
 
 MAX_PIXELS = 120_000_000
 """Largest image decoded, in pixels; above the sensors of today's phones, below what a decompression bomb claims."""
+
+SHOWN = (3, 224, 224)
+"""Channels, height and width of a generated image where no network says which it needs."""
 
 # Formats whose decoders run inside PIL. EPS is left out because PIL hands it to Ghostscript, TGA because it has no
 # signature and would "recognise" arbitrary bytes.
@@ -128,7 +132,8 @@ def open_image(item: Any) -> Image.Image:
 
     Args:
         item: a path, the file's bytes, ``{"bytes": ..., "path": ...}`` as the ``datasets`` library stores images, a
-            :class:`zoo.data.items.Member` of an archive, a PIL image, or a uint8 array (H, W) or (H, W, 3).
+            :class:`zoo.data.items.Member` of an archive, a PIL image, a uint8 array (H, W) or (H, W, 3), or a
+            :class:`zoo.data.generated.Generated`, which is then shown in :data:`SHOWN` pixels.
 
     Raises:
         DataError: missing, empty, truncated, larger than :data:`MAX_PIXELS`, or no image. Names the path.
@@ -164,6 +169,8 @@ def decode_image(item: Any, spec: InputSpec) -> np.ndarray:
     Raises:
         DataError: as :func:`open_image`, or an image so elongated that resizing it would not fit in memory.
     """
+    if isinstance(item, Generated):
+        return np.asarray(make_arrays([item], (spec.size[0], *canvas_size(spec)))[0])
     image = open_image(item)
     height, width = resized_size(image.height, image.width, spec)
     if height * width > MAX_PIXELS:
@@ -276,6 +283,8 @@ def _formats() -> tuple[str, ...]:
 
 def _source(item: Any) -> tuple[Any, str]:
     """What PIL can open, and what to call it in a message."""
+    if isinstance(item, Generated):
+        item = make_arrays([item], SHOWN)[0].transpose(1, 2, 0)
     if (found := file_of(item, "image")) is not None:
         return found
     if isinstance(item, Image.Image):

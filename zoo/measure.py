@@ -22,13 +22,14 @@ from zoo.data.sources import load_dataset
 from zoo.engine.evaluate import collect
 from zoo.engine.runtime import Runtime
 from zoo.kinds import Entries, Outcome, kind_of
+from zoo.lr_finder import kept_search
 from zoo.pair_measure import are_pairs, load_labelled, measure_retrieval, run_pairs
 from zoo.pair_targets import is_pair, open_pair, zero_shot
 from zoo.prepared import Prepared, forward_size, run_dataset
 from zoo.prompts import check_labels, check_templates
 from zoo.protocols import Frames, Windowed
 from zoo.report import write_report
-from zoo.run import Run, open_run, write_json
+from zoo.run import Run, events_of, open_run, write_json
 from zoo.targets import Model, answer, check_beam, check_readable, open_target
 from zoo.tasks import SupervisedTask
 from zoo.torch_model import answers_of
@@ -265,7 +266,7 @@ def measure_run(
     store, labels = data.stores["val"], data.labels["val"]
     if logits is None:
         logits, _ = collect(task, Eval(store, labels, data.pipeline, **forward_size(data.pipeline)), runtime)
-    logits, rows = _by_input(task.head.task, logits, data, "val")
+    logits, rows = by_input(task.head.task, logits, data, "val")
     scores = answers_of(task.head.decode(logits.to(runtime.device))).float().cpu().numpy()
     names = data.dataset.labels
     outcome = _outcome(task, scores, data, "val", rows)
@@ -294,11 +295,12 @@ def measure_run(
         manifest=run.manifest,
         skipped={split: one.bad for split, one in data.stores.items()},
         seconds=seconds,
+        search=kept_search(run.path),
     )
     return metrics
 
 
-def _by_input(task: str, logits: torch.Tensor, data: Prepared, split: str) -> tuple[torch.Tensor, np.ndarray]:
+def by_input(task: str, logits: torch.Tensor, data: Prepared, split: str) -> tuple[torch.Tensor, np.ndarray]:
     """Logits of a split, in store order, averaged over the samples of each input, and the first sample of each. Where
     samples have one answer a token, the kind itself puts them together."""
     store = data.stores[split]
@@ -337,14 +339,3 @@ def _outcome(task: SupervisedTask, scores: np.ndarray, data: Prepared, split: st
 def _title(item: Any, row: int, modality: str) -> str:
     """What a report calls an input."""
     return shown(item, SHOWN) if modality == "text" else name_of(item, row, modality)
-
-
-def events_of(path: Path) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl; what a kill cut in two is left out."""
-    events = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            continue
-    return events

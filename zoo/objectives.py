@@ -79,6 +79,10 @@ class View:
 
     def augment(self, batch: Batch, draws: Draws) -> Batch:
         """The batch corrupted anew in each epoch."""
+        return self.unvaried(batch, draws)
+
+    def unvaried(self, batch: Batch, draws: Draws) -> Batch:
+        """The batch corrupted anew in each epoch, its inputs not varied otherwise (``--no-augment``)."""
         return self.corrupt(self.pipeline.prepare(batch), draws)
 
     def prepare(self, batch: Batch) -> Batch:
@@ -94,7 +98,7 @@ class PretrainingTask(nn.Module):
     """A :class:`zoo.protocols.Task` over a backbone, which can be saved alone. Subclasses give ``forward`` and
     ``metrics``."""
 
-    phases = ("main",)
+    phases: tuple[str, ...] = ("main",)
     batch_coupled = False
     monitor = ("loss", "min")
 
@@ -114,7 +118,11 @@ class PretrainingTask(nn.Module):
             (name, [(f"backbone.{key}", parameter) for key, parameter in parameters])
             for name, parameters in self.backbone.layer_groups()
         ]
-        own = [(key, parameter) for key, parameter in self.named_parameters() if not key.startswith("backbone.")]
+        own = [
+            (key, parameter)
+            for key, parameter in self.named_parameters()
+            if parameter.requires_grad and not key.startswith("backbone.")
+        ]
         return [*groups, ("objective", own)] if own else groups
 
     def after_step(self, step: int, total: int) -> None:

@@ -134,11 +134,11 @@ def run_pairs(path: Path, registry: Registry) -> DataSet:
         DataError: they are gone.
     """
     from zoo.config import PretrainConfig
-    from zoo.pretraining_data import read_unlabelled
+    from zoo.pretraining_data import read_source
 
     run = open_run(path)
     modality = str(registry.model(run.manifest["model_id"]).spec.input.modality)
-    dataset = read_unlabelled(PretrainConfig(**run.config), modality, registry)
+    dataset = read_source(PretrainConfig(**run.config), modality, registry, "ignored")
     if not isinstance(dataset, DataSet):
         raise DataError(f"The data of {path} are no pairs.", "Give the run of a model of pairs.")
     if dataset.fingerprint != run.manifest.get("data", {}).get("fingerprint"):

@@ -20,13 +20,15 @@ from zoo.console import say
 from zoo.data.batches import Eval
 from zoo.engine.checkpoint import Checkpoints
 from zoo.engine.coupled import splittable
+from zoo.engine.logger import PICTURES
 from zoo.engine.runtime import Runtime
 from zoo.engine.saving import last_name
 from zoo.kinds import Outcome
 from zoo.launch import RunResult
+from zoo.lr_finder import kept_search
 from zoo.measure import events_of
 from zoo.prepared import FORWARD_SECONDS, Prepared, forward_size
-from zoo.pretraining_data import Learning, decoded, read_unlabelled, training_inputs
+from zoo.pretraining_data import Learning, classes_of, decoded, read_source, training_inputs
 from zoo.protocols import Autoregressive, FitsData, Windowed
 from zoo.report import write_report
 from zoo.run import Run, check_free, open_run, write_json
@@ -36,7 +38,7 @@ from zoo.trained import pipeline_for, save_trained
 from zoo.weights import LoadedBackbone
 from zoo.weights.resolve import RANDOM
 from zoo_registry.builders import load_builder
-from zoo_registry.errors import UsageError
+from zoo_registry.errors import UsageError, ZooError
 from zoo_registry.registry import Entry, Registry
 
 SCHEMA_VERSION = 1
@@ -48,7 +50,9 @@ PICTURE = 224 * 224  # pixels of those that so many of are taken at once
 CODE_SECONDS = 2  # of sound that a CPU's memory takes at once where every sample of it is guessed
 
 
-def pretrain(model: str, data: str, objective: str, *, output: str | Path | None = None, **settings: Any) -> RunResult:
+def pretrain(
+    model: str, data: str, objective: str | None = None, *, output: str | Path | None = None, **settings: Any
+) -> RunResult:
     """Pretrain a backbone: the Python form of ``zoo pretrain``.
 
     Args:
@@ -56,7 +60,7 @@ def pretrain(model: str, data: str, objective: str, *, output: str | Path | None
             are named.
         data: files of texts or sound or a folder of them, a table with a column of inputs, ``hf:org/name`` or a
             registered data-set name. Labels are ignored.
-        objective: its name, such as ``"mlm"``.
+        objective: its name, such as ``"mlm"``; of a data set that is for one, such as ``fractals``, None takes it.
         output: run folder to make; ``runs/<time>-pretrain-<model>-<data>`` if None.
         settings: fields of :class:`zoo.config.PretrainConfig`.
 
@@ -74,15 +78,16 @@ def run_pretrain(config: PretrainConfig, *, output: Path | None = None) -> RunRe
     if output is not None:
         check_free(output)
     objective = _objective(config, registry)
+    config = _with_recipe(config, objective)
     if config.weights is None and launch.model_of(config)[1] is None and "@" not in config.model:
         config = config.model_copy(update={"weights": RANDOM})
         say("weights: random numbers (--weights TAG goes on from pretrained ones)")
     identity = launch.identify(config, registry)
     _check_modality(objective, identity.input.modality, identity.model_id)
     with runtime.main_first():
-        source = read_unlabelled(config, identity.input.modality, registry)
+        source = read_source(config, identity.input.modality, registry, objective.spec.labels)
         loaded = launch.load(config, registry, lambda: training_inputs(source))
-    learning = _learning(config, objective, loaded, registry)
+    learning = _learning(config, objective, loaded, registry, classes_of(source))
     with runtime.main_first():
         data = decoded(source, learning, config, loaded)
     config = _resolve(config, objective, learning, data, loaded, runtime)
@@ -109,10 +114,11 @@ def resume_pretrain(path: str | Path) -> RunResult:
     runtime = Runtime.create(config.precision or "fp32", config.device)
     objective = _objective(config, registry)
     with runtime.main_first():
-        source = read_unlabelled(config, launch.identify(config, registry).input.modality, registry)
+        modality = launch.identify(config, registry).input.modality
+        source = read_source(config, modality, registry, objective.spec.labels)
         loaded = launch.load(config, registry, lambda: training_inputs(source), saved=run.path / "model")
     launch.check_unchanged(run, source.fingerprint, loaded)
-    learning = _learning(config, objective, loaded, registry)
+    learning = _learning(config, objective, loaded, registry, classes_of(source))
     with runtime.main_first():
         data = decoded(source, learning, config, loaded)
     say(f"run: {run.path} (resumed)")
@@ -121,13 +127,31 @@ def resume_pretrain(path: str | Path) -> RunResult:
 
 def _objective(config: PretrainConfig, registry: Registry) -> Entry:
     known = ", ".join(sorted(entry.spec.name for entry in registry.objectives()))
-    if config.objective is None:
+    name = config.objective or _usual_objective(config.data, registry)
+    if not name:
         raise UsageError("Pretraining needs an objective.", f"Add --objective, one of {known}.")
-    entry = registry.objective(config.objective)
+    entry = registry.objective(name)
     if unknown := sorted(set(config.options) - set(entry.spec.options)):
         settings = ", ".join(f"{name}={value}" for name, value in entry.spec.options.items()) or "none"
         raise UsageError(f"The objective {entry.spec.name} has no setting {unknown[0]!r}.", f"It has {settings}.")
     return entry
+
+
+def _usual_objective(data: str, registry: Registry) -> str:
+    """What a registered data set is for, where it says so."""
+    if Path(data).expanduser().exists():
+        return ""
+    try:
+        return str(registry.dataset(data).spec.objective)
+    except ZooError:  # as reading the data will say
+        return ""
+
+
+def _with_recipe(config: PretrainConfig, objective: Entry) -> PretrainConfig:
+    """The configuration with the objective's own values where the user gives none."""
+    given = config.model_fields_set | ({"lr"} if config.find_lr else set())
+    recipe = {name: value for name, value in objective.spec.recipe.items() if name not in given}
+    return make_config(PretrainConfig, {**config.model_dump(exclude_unset=True), **recipe})
 
 
 def _check_modality(objective: Entry, modality: str, model_id: str) -> None:
@@ -139,12 +163,15 @@ def _check_modality(objective: Entry, modality: str, model_id: str) -> None:
         )
 
 
-def _learning(config: PretrainConfig, objective: Entry, loaded: LoadedBackbone, registry: Registry) -> Learning:
+def _learning(
+    config: PretrainConfig, objective: Entry, loaded: LoadedBackbone, registry: Registry, classes: tuple[str, ...]
+) -> Learning:
     spec = objective.spec
     require(loaded.backbone, spec.needs, f"The objective {spec.name}")
     config = config.model_copy(update={"options": {**spec.options, **config.options}})
     pipeline = pipeline_for(loaded.model_id, loaded.input, registry, backbone=loaded.backbone)
-    task = load_builder(spec.builder, spec.requires, spec.extra)(loaded.backbone, pipeline, config)
+    known = {} if spec.labels == "ignored" else {"classes": classes}
+    task = load_builder(spec.builder, spec.requires, spec.extra)(loaded.backbone, pipeline, config, **known)
     view = load_builder(spec.view, spec.requires, spec.extra)(pipeline, config) if spec.view else pipeline
     return Learning(task, pipeline, view, spec.packed)
 
@@ -159,7 +186,6 @@ def _resolve(
 ) -> PretrainConfig:
     """Every choice left open, made from the facts of this run, said, and enough to repeat it."""
     samples = len(data.training[0])
-    random = loaded.weights_id == RANDOM
     on_cpu, whole = runtime.device.type == "cpu", not splittable(learning.task)
     fits = _at_once(data, loaded) if on_cpu else LARGEST_BATCH
     exact = learning.task.batch_coupled and not whole
@@ -174,13 +200,14 @@ def _resolve(
     epochs = config.epochs or float(max(1, min(40, round(STEPS / max(1, samples // batch)))))
     values: dict[str, Any] = {
         "model": loaded.model_id,
+        "objective": config.objective or objective.spec.name,
         "weights": launch.pinned_weights(config, loaded),
         "data": data.dataset.path or config.data,
         "device": runtime.device.type,
         "precision": config.precision or runtime.best_precision(),
         "batch_size": batch,
         "epochs": epochs,
-        "lr": config.lr or (1e-3 if random else 1e-4),
+        "lr": None if config.find_lr else config.lr or _usual_lr(objective, loaded),
         "layer_decay": config.layer_decay or 1.0,
         "batchnorm": config.batchnorm or "train",
         "options": {**objective.spec.options, **config.options},
@@ -192,14 +219,20 @@ def _resolve(
     settings = "".join(f", {name} {value}" for name, value in config.options.items() if value != "")
     say(f"objective: {objective.spec.name}{settings}, on {config.device} in {config.precision}")
     sizes = f"batches of {config.batch_seconds:g} s" if config.batch_seconds else f"batch {batch}"
-    say(f"main: {epochs:g} epochs, {sizes}, learning rate {config.lr:g}")
+    rate = f"learning rate {config.lr:g}" if config.lr else "a learning rate to be found"
+    say(f"main: {epochs:g} epochs, {sizes}, {rate}")
     return config
+
+
+def _usual_lr(objective: Entry, loaded: LoadedBackbone) -> float:
+    return float(objective.spec.recipe.get("lr") or (1e-3 if loaded.weights_id == RANDOM else 1e-4))
 
 
 def _at_once(data: Prepared, loaded: LoadedBackbone) -> int:
     """How many samples a CPU's memory takes at once."""
     store, pipeline = data.training[0], data.pipeline
-    pictures = [math.prod(part.size[1:]) for part in loaded.input.parts if part.modality == "image"]
+    contracts = loaded.input.parts or (loaded.input,)
+    pictures = [math.prod(part.size[1:]) for part in contracts if part.modality == "image"]
     if pictures:  # of which a small one leaves room for others
         return int(CPU_MICRO_BATCH * max(1, PICTURE / pictures[0]))
     if not isinstance(pipeline, Windowed) or store.lengths is None:
@@ -231,7 +264,9 @@ def _train(
     meta = launch.describe(run, loaded, learning.pipeline, objective=objective.id)
     if runtime.is_main:
         launch.begin_model(run, meta, learning.pipeline, loaded.backbone)
-    resolved = config.model_dump()
+    resolved = config.model_dump() | {
+        "lr": config.lr or _usual_lr(objective, loaded)
+    }  # the latter where a search finds none
     stage = Train(**{name: resolved[name] for name in ("epochs", "batch_size", "lr", "layer_decay", "batchnorm")})
     with launch.status_kept(run, runtime):
         begun = resume and Checkpoints(run.path / "checkpoints").has(last_name(stage.name))
@@ -253,6 +288,8 @@ def _train(
             config=run.config,
             manifest=run.manifest,
             seconds=time.monotonic() - began,
+            pictures=sorted((run.path / PICTURES).glob("*.png")),
+            search=kept_search(run.path),
         )
     launch.finish(run, runtime, result.metrics, began)
     say("")

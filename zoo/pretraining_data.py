@@ -14,6 +14,7 @@ from zoo.data.blocks import blocks, build_stream, documents
 from zoo.data.corpus import Corpus, load_corpus
 from zoo.data.dataset import DataSet
 from zoo.data.pairs import load_pairs
+from zoo.data.sources import load_dataset
 from zoo.data.unlabelled import TASK, load_unlabelled
 from zoo.pairs import sides
 from zoo.prepared import Prepared, prepare
@@ -42,8 +43,11 @@ class Learning:
     packed: bool
 
 
-def read_unlabelled(config: PretrainConfig, modality: str, registry: Registry) -> Corpus | DataSet:
-    """The data a configuration names, without its labels: documents that are streamed, or samples or pairs one by one.
+def read_source(config: PretrainConfig, modality: str, registry: Registry, labels: str) -> Corpus | DataSet:
+    """The data a configuration names: documents that are streamed, or samples or pairs one by one.
+
+    Args:
+        labels: what the objective makes of them (:class:`zoo_registry.specs.ObjectiveSpec`).
 
     Raises:
         UsageError: a column of second sides for a model that takes no pairs.
@@ -59,11 +63,18 @@ def read_unlabelled(config: PretrainConfig, modality: str, registry: Registry) -
     }
     if sides(modality):
         return load_pairs(config.data, modality=modality, max_bad=config.max_bad, **settings)
+    if labels == "needed":
+        return load_dataset(config.data, modality=modality, task="classification", **settings)
     if config.pair_column:
         raise UsageError(f"The model takes {modality} alone.", "Leave --pair-column out, or choose a model of pairs.")
     if modality == "text":
         return load_corpus(config.data, **settings)
-    return load_unlabelled(config.data, modality=modality, **settings)
+    return load_unlabelled(config.data, modality=modality, watched=labels == "watched", **settings)
+
+
+def classes_of(source: Corpus | DataSet) -> tuple[str, ...]:
+    """Names of the classes in id order; empty where the data has none, or they were not read."""
+    return () if isinstance(source, Corpus) else source.labels
 
 
 def training_inputs(source: Corpus | DataSet) -> Iterable[Any]:

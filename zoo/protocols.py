@@ -125,6 +125,22 @@ class Maskable(Protocol):
 
 
 @runtime_checkable
+class PatchMaskable(Protocol):
+    """A backbone of images that can be given some patches alone: those left out cost nothing and are not known to it.
+
+    Attributes:
+        patch_size: (height, width) in pixels.
+    """
+
+    patch_size: tuple[int, int]
+
+    def encode_visible(self, image: Tensor, visible: Tensor) -> Tensor:
+        """image (B, C, H, W), and visible (B, K) int64 numbers of its patches, row by row -> tokens (B, prefix + K, D)
+        in that order, after those that stand for no patch (class token, registers)."""
+        ...
+
+
+@runtime_checkable
 class Autoregressive(Protocol):
     """A backbone that guesses a recording sample by sample, from what is before each."""
 
@@ -264,6 +280,16 @@ class Coupled(Protocol):
 
     def couple(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """vectors (N, ...) of the whole batch, in a fixed order -> (loss_sum, count, logs)."""
+        ...
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """A task with something to look at: samples it makes, inputs it rebuilds."""
+
+    def show(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Pictures by name, each (N, C, H, W) uint8 and laid out as a grid, of one batch of the validation split in
+        evaluation form. Called without gradients after each evaluation; draws on nothing but the batch and buffers."""
         ...
 
 

@@ -194,6 +194,11 @@ def _resolve(
             f"The strategy {strategy} trains nothing end to end, so --wise-ft has nothing to mix.",
             "Choose --strategy full or lp-ft, or leave --wise-ft out.",
         )
+    if config.find_lr and not any(isinstance(stage, Train) for stage in stages):
+        raise UsageError(
+            f"The strategy {strategy} trains nothing end to end, so --find-lr has nothing to search for.",
+            "Choose --strategy full or lp-ft, or leave --find-lr out.",
+        )
     for stage in stages:
         if isinstance(stage, Probe):
             say(f"head: {len(stage.grid)} heads side by side, {stage.epochs:g} epochs, batch {stage.batch_size}")
@@ -203,12 +208,17 @@ def _resolve(
                 values["micro_batch"] = config.micro_batch or min(CPU_MICRO_BATCH, stage.batch_size)
             lowest = stage.lr * stage.layer_decay ** (facts.groups - 1)
             say(
-                f"main: {stage.epochs:g} epochs, {_batch_text(config, stage)}, learning rate {stage.lr:g} at the head "
-                f"down to {lowest:.0e} at the input"
+                f"main: {stage.epochs:g} epochs, {_batch_text(config, stage)}, "
+                + (
+                    f"a learning rate to be found, of which {lowest / stage.lr:.2g} at the input"
+                    if config.find_lr
+                    else f"learning rate {stage.lr:g} at the head down to {lowest:.0e} at the input"
+                )
                 + (f", BatchNorm statistics {stage.batchnorm}" if _normalises_batches(task) else "")
             )
     # Validated, not copied: a resumed run reads 6 back as 6.0, and must find the configuration it began with.
-    return make_config(FinetuneConfig, {**config.model_dump(), **values, **resolved(stages)})
+    chosen = resolved(stages) | ({"lr": None} if config.find_lr else {})
+    return make_config(FinetuneConfig, {**config.model_dump(), **values, **chosen})
 
 
 def _batch_text(config: FinetuneConfig, stage: Train) -> str:
@@ -243,7 +253,7 @@ def _train(
     if show_groups:
         for stage in stages:
             if isinstance(stage, Train):
-                say(format_groups(train_groups(stage, context)))
+                say(format_groups(train_groups(stage, context)["main"]))
     with launch.status_kept(run, runtime):
         for number, stage in enumerate(stages):
             logits = run_stage(stage, context, after=stages[:number])

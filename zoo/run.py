@@ -33,6 +33,11 @@ class Run:
     config: dict[str, Any]
     manifest: dict[str, Any]
 
+    def update_config(self, values: dict[str, Any]) -> None:
+        """Merge values and write config.yaml."""
+        self.config.update(values)
+        write_text(self.path / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+
     def update_manifest(self, **values: Any) -> None:
         """Merge values and write manifest.json."""
         self.manifest.update(values)
@@ -121,5 +126,17 @@ def open_run(path: str | Path) -> Run:
     except (OSError, ValueError, yaml.YAMLError) as error:
         why = f"it has no {Path(error.filename).name}" if isinstance(error, OSError) else error
         what = f"is not a run folder ({why})" if path.exists() else "does not exist"
-        raise UsageError(f"{path} {what}.", "Give the folder a finetune printed: it holds manifest.json.") from error
+        how = "Give the folder that finetune or pretrain printed: it holds manifest.json."
+        raise UsageError(f"{path} {what}.", how) from error
     return Run(path, config, manifest)
+
+
+def events_of(path: Path) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl; what a kill cut in two is left out."""
+    events = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            continue
+    return events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,21 +16,21 @@ from zoo.data.batches import Eval, Mix
 from zoo.data.batches import Train as TrainBatches
 from zoo.engine.checkpoint import Checkpoints
 from zoo.engine.config import EngineConfig
-from zoo.engine.evaluate import collect
 from zoo.engine.logger import Logger
 from zoo.engine.loop import FitResult, fit
 from zoo.engine.optim import layerwise_groups
 from zoo.engine.runtime import Runtime
-from zoo.features import ArrayStore, FeaturePipeline, compute_features, state_hash
-from zoo.headgrid import HeadGrid
+from zoo.features import compute_features, state_hash
+from zoo.headfit import fit_heads
 from zoo.launch import batch_tokens
+from zoo.lr_finder import with_found_lr
+from zoo.objectives import View
 from zoo.prepared import Prepared
 from zoo.protocols import Batch, Draws, ParamGroup, Pipeline
 from zoo.run import Run
 from zoo.strategies import Probe, Stage, Train
 from zoo.wise_ft import keep_start, mix_with_start
 
-EVALUATIONS_OF_A_GRID = 10
 SELECTED = "head-selected"  # checkpoint of the head that validation preferred
 
 
@@ -97,56 +97,39 @@ def _probe(stage: Probe, context: Context, alone: bool) -> torch.Tensor | None:
         split: compute_features(task.backbone, weights, context.data, split, field, runtime, config.precision or "fp32")
         for split in ("train", "val")
     }
-    pipeline = FeaturePipeline(field, arrays["train"].shape[1:])
-    labels = context.data.labels
-    train = TrainBatches(
-        ArrayStore(arrays["train"]), labels["train"], pipeline, batch_size=stage.batch_size, seed=config.seed
+    chosen = fit_heads(
+        task.head,
+        stage,
+        arrays,
+        context.data.labels,
+        config,
+        runtime=runtime,
+        folder=context.run.path,
+        resume=context.resume,
+        identity=context.identity,
     )
-    val = Eval(ArrayStore(arrays["val"]), labels["val"], pipeline, batch_size=1024)
-    grid = HeadGrid(task.head, stage.grid)
-    steps = _steps(stage.epochs, train.steps_per_epoch)
-    engine = EngineConfig(
-        steps=steps,
-        lr=1.0,  # each head's own learning rate is its group's scale
-        warmup=config.warmup,
-        schedule=config.schedule,
-        clip_norm=None,  # one norm over all heads would couple them
-        eval_every=max(1, steps // EVALUATIONS_OF_A_GRID),
-        log_every=config.log_every,
-        seed=config.seed,
-        channels_last=False,
-    )
-    result = _fit(stage.name, grid, train, val, engine, grid.param_groups(), context)
-    best, logits = _best_head(grid, val, runtime)
-    task.head.load_state_dict(grid.heads[best].state_dict())
-    lr, weight_decay = stage.grid[best]
-    metric = grid.monitor[0]
-    chosen = f"learning rate {lr:g}, weight decay {weight_decay:g}"
-    say(f"head: {metric} {result.metrics[metric]:.4f}, the best of {len(stage.grid)} ({chosen})")
+    task.head.load_state_dict(chosen.head.state_dict())
+    metric = task.head.monitor[0]
+    told = f"learning rate {chosen.lr:g}, weight decay {chosen.weight_decay:g}"
+    say(f"head: {metric} {chosen.metrics[metric]:.4f}, the best of {len(stage.grid)} ({told})")
     if runtime.is_main:
         checkpoints.save(SELECTED, {"model": task.head.state_dict()}, {"stage": stage.name})
         if alone:  # what "RUN/checkpoints/best" means should not depend on the strategy
-            checkpoints.save("best", {"model": task.state_dict()}, {"stage": stage.name, "metrics": result.metrics})
+            checkpoints.save("best", {"model": task.state_dict()}, {"stage": stage.name, "metrics": chosen.metrics})
     runtime.barrier()
-    return logits
+    return chosen.logits
 
 
-def _best_head(grid: HeadGrid, val: Eval, runtime: Runtime) -> tuple[int, torch.Tensor]:
-    """The head that validation prefers and its logits, gathered, so that every process picks the same."""
-    logits, index = collect(grid, val, runtime)
-    metrics = grid.metrics().to(torch.device("cpu"))
-    metrics.reset()
-    grid.to("cpu")
-    metrics.update(logits, {"label": torch.as_tensor(val.labels)[index]})
-    best = int(metrics.compute()["best_head"])
-    return best, logits[:, best]
-
-
-def train_groups(stage: Train, context: Context) -> list[ParamGroup]:
-    """Parameter groups of end-to-end training."""
-    return layerwise_groups(
-        context.task.layer_groups(), weight_decay=context.config.weight_decay, layer_decay=stage.layer_decay
-    )
+def train_groups(stage: Train, context: Context) -> dict[str, list[ParamGroup]]:
+    """Parameter groups of end-to-end training, by phase."""
+    return {
+        phase: layerwise_groups(
+            context.task.layer_groups(phase),
+            weight_decay=context.config.weight_decay,
+            layer_decay=stage.layer_decay,
+        )
+        for phase in context.task.phases
+    }
 
 
 def train_all(stage: Train, context: Context, head_ready: bool = False) -> FitResult:
@@ -175,6 +158,7 @@ def train_all(stage: Train, context: Context, head_ready: bool = False) -> FitRe
         warmup=config.warmup,
         schedule=config.schedule,
         optimizer=config.optimizer,
+        beta1=config.beta1,
         clip_norm=config.clip_norm,
         precision=config.precision or "fp32",
         micro_batch=config.micro_batch,
@@ -190,7 +174,10 @@ def train_all(stage: Train, context: Context, head_ready: bool = False) -> FitRe
         batchnorm=stage.batchnorm,
         profile=config.profile,
     )
-    return _fit(stage.name, task, train, val, engine, train_groups(stage, context), context)
+    groups = train_groups(stage, context)
+    if config.find_lr:
+        context, engine = with_found_lr(context, train, engine, groups)
+    return _fit(stage.name, task, train, val, engine, groups, context)
 
 
 def _validation(stage: Train, context: Context) -> Eval:
@@ -217,7 +204,7 @@ def _fit(
     train: TrainBatches,
     val: Eval,
     engine: EngineConfig,
-    groups: list[ParamGroup],
+    groups: Mapping[str, list[ParamGroup]],
     context: Context,
 ) -> FitResult:
     return fit(
@@ -225,7 +212,7 @@ def _fit(
         train,
         val,
         engine,
-        {"main": groups},
+        groups,
         runtime=context.runtime,
         checkpoints=Checkpoints(context.run.path / "checkpoints"),
         logger=Logger(context.run.path),
@@ -240,7 +227,7 @@ def _steps(epochs: float, steps_per_epoch: int) -> int:
 
 
 class Unvaried:
-    """A pipeline whose training transform is its evaluation transform."""
+    """A pipeline whose training transform is its evaluation transform; an objective's still corrupts and masks."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
@@ -249,4 +236,6 @@ class Unvaried:
         return getattr(self.pipeline, name)
 
     def augment(self, batch: Batch, draws: Draws) -> Batch:
+        if isinstance(self.pipeline, View):
+            return self.pipeline.unvaried(batch, draws)
         return self.pipeline.prepare(batch)

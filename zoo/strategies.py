@@ -91,10 +91,11 @@ def text_lr(facts: Facts, factor: float) -> float:
     return float(f"{factor / max(facts.dim, 1):.1e}")
 
 
-def _probe(facts: Facts, epochs: float | None, batch_size: int | None = None) -> Probe:
-    size = batch_size or min(256, 2 * default_batch_size(facts.samples))
+def probe(samples: int, epochs: float | None = None, batch_size: int | None = None) -> Probe:
+    """The head stage on that many training samples."""
+    size = batch_size or min(256, 2 * default_batch_size(samples))
     # A linear head on cached features needs a few hundred steps; more data does not ask for more of them.
-    steps_per_epoch = max(1, facts.samples // size)
+    steps_per_epoch = max(1, samples // size)
     auto = max(3.0, min(40.0, math.ceil(500 / steps_per_epoch)))
     return Probe(epochs=epochs or auto, batch_size=size)
 
@@ -116,7 +117,7 @@ def _train(config: FinetuneConfig, facts: Facts, *, epochs: float, lr: float, bo
 
 def head(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
     """The backbone stays as it is; only a head is trained. Fast, and hard to beat on little data."""
-    return (_probe(facts, config.head_epochs or config.epochs, config.batch_size),)
+    return (probe(facts.samples, config.head_epochs or config.epochs, config.batch_size),)
 
 
 def full(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
@@ -143,7 +144,7 @@ def lp_ft(config: FinetuneConfig, facts: Facts) -> tuple[Stage, ...]:
     text = facts.modality == "text"
     epochs = max(3.0 if text else 2.0, min(10.0, 2_000 / facts.samples))
     gently = _train(config, facts, epochs=round(epochs), lr=text_lr(facts, 0.06) if text else 5e-5, bottom=0.1)
-    return (_probe(facts, config.head_epochs), dataclasses.replace(gently, ready=True))
+    return (probe(facts.samples, config.head_epochs), dataclasses.replace(gently, ready=True))
 
 
 STRATEGIES: dict[str, Callable[[FinetuneConfig, Facts], tuple[Stage, ...]]] = {

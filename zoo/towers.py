@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from zoo.console import say
+from zoo.local import PACKAGE, installed_package
 from zoo_registry.errors import UnknownName, UsageError, ZooError
 
 if TYPE_CHECKING:
@@ -17,8 +18,14 @@ Config = TypeVar("Config", bound="RunConfig")
 
 
 def run_model(path: str | Path) -> str | None:
-    """The model that a run or a model folder was trained from; None where the path is neither (an export has a
-    model.json too), or cannot be read."""
+    """The model that a run, a model folder or an installed ``package:import_name`` was trained from; None where the
+    path is none of them (an export has a model.json too), or cannot be read.
+
+    Raises:
+        WeightsError: no such package is installed.
+    """
+    if str(path).startswith(PACKAGE):
+        path = installed_package(str(path))
     runs = [Path(path, "model", "model.json")]
     folders = [Path(path, "model.json")] if Path(path, "backbone.safetensors").is_file() else []
     file = next((file for file in runs + folders if file.is_file()), None)

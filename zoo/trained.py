@@ -158,6 +158,12 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"{folder / 'model.json'} cannot be read: {error}.", "Give a zoo run or model folder."
         ) from error
+    if "head" in missing and "model_id" in meta:
+        raise UsageError(
+            f"{folder} holds a backbone without a head, which answers nothing by itself.",
+            f"Finetune it: zoo finetune {folder} --data DATA. Or measure its features: zoo evaluate {folder} --probe "
+            "knn --data DATA",
+        )
     if missing:
         raise UsageError(
             f"{folder / 'model.json'} lacks {', '.join(sorted(missing))}.", "Give a zoo run or model folder."

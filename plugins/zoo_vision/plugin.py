@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo_registry.hooks import hookimpl
-from zoo_registry.specs import DatasetSpec, InputSpec, ModelSpec, WeightsSpec
+from zoo_registry.specs import DatasetSpec, InputSpec, ModelSpec, ObjectiveSpec, WeightsSpec
+from zoo_vision.objectives_list import OBJECTIVES
 
 PIPELINE = "zoo_vision.pipeline:image_pipeline"
 _LAYOUTS = {"p": "pooled", "t": "tokens", "g": "grid", "l": "layers"}
@@ -74,6 +75,11 @@ def zoo_weights() -> list[WeightsSpec]:
 
 
 @hookimpl
+def zoo_objectives() -> list[ObjectiveSpec]:
+    return [*OBJECTIVES]
+
+
+@hookimpl
 def zoo_datasets() -> list[DatasetSpec]:
     return [
         DatasetSpec(
@@ -117,6 +123,15 @@ def zoo_datasets() -> list[DatasetSpec]:
             classes=102,
             homepage="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
             summary="102 kinds of flowers of the United Kingdom.",
+        ),
+        DatasetSpec(
+            name="fractals",
+            modality="image",
+            task="classification",
+            generate="zoo_vision.fractals.dataset:fractals",
+            options={"classes": 200, "images": 100, "seed": 0},
+            objective="supervised",
+            summary="Coloured fractals out of nothing but numbers, for pretraining without data.",
         ),
     ]
 

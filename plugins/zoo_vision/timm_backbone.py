@@ -19,6 +19,7 @@ from zoo.weights.fit import keys_text, load_strictly, mismatch
 from zoo_registry.errors import UsageError, WeightsError
 from zoo_registry.specs import InputSpec, ModelSpec, WeightsSpec
 from zoo_vision.groups import named_groups, ordered_children
+from zoo_vision.visible_patches import encode_visible, takes_single_patches
 
 INPUT_NAME = "image"
 
@@ -49,7 +50,8 @@ def build_timm(
     options = {**_input_options(config, input), **options}
     try:
         module = _headless(spec.name, config, weights, state, options)
-        backbone = TimmBackbone(module, spec, input)
+        kind = PatchTimmBackbone if takes_single_patches(module) else TimmBackbone
+        backbone = kind(module, spec, input)
         if not native:
             _run_once(backbone)
     except (AssertionError, ValueError, RuntimeError) as error:
@@ -285,6 +287,19 @@ class TimmBackbone(nn.Module):
         # Several branches, or class tokens alone: the last stage's map is the spatial feature there is.
         last = self.module.forward_intermediates(image, indices=1, output_fmt="NCHW", intermediates_only=True)[-1]
         return _flatten(last), (last.shape[2], last.shape[3])
+
+
+class PatchTimmBackbone(TimmBackbone):
+    """A plain Vision Transformer, which is also :class:`zoo.protocols.PatchMaskable`."""
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        height, width = self.module.patch_embed.patch_size
+        return int(height), int(width)
+
+    def encode_visible(self, image: Tensor, visible: Tensor) -> Tensor:
+        """See :meth:`zoo.protocols.PatchMaskable.encode_visible`; tokens as those of ``Features``."""
+        return encode_visible(self.module, image, visible)
 
 
 def grid_of(count: int, height: int, width: int) -> tuple[int, int] | None:

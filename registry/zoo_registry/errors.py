@@ -58,6 +58,10 @@ class WeightsError(ZooError):
     exit_code = 5
 
 
+class WeightsOutOfReach(WeightsError):
+    """Weights that are not on this machine, and that no source delivers."""
+
+
 class DataError(ZooError):
     """Data that cannot be read or that does not make sense for the task."""
 

@@ -34,7 +34,7 @@ def zoo_models() -> Iterable[ModelSpec]:
 
 @hookspec
 def zoo_weights() -> Iterable[WeightsSpec]:
-    """Pretrained checkpoints of this plugin's own architectures."""
+    """Pretrained checkpoints of this plugin's own architectures, or more tags of another's."""
     raise NotImplementedError
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import pluggy
 
@@ -40,6 +41,7 @@ class ResolvedModel:
         id: ``"vision/resnet50"``.
         weights: the named or default checkpoint; ``None`` where the model has none.
         note: what a careful person would want to know about the resolution; often empty.
+        spare: the checkpoint to take where the default one is out of reach; None where the name chose its weights.
     """
 
     id: str
@@ -47,6 +49,7 @@ class ResolvedModel:
     weights: WeightsSpec | None
     plugin: PluginRecord
     note: str = ""
+    spare: WeightsSpec | None = None
 
 
 class _Alias(NamedTuple):
@@ -70,12 +73,31 @@ class Registry:
         self._prefixes: list[Entry] = []
         for item in loaded:
             self._add(item)
+        for item in loaded:
+            for spec in item.specs:
+                if _is_of_another(spec):
+                    self._add_to_another(spec, item.record)
+
+    def _add_to_another(self, spec: WeightsSpec, plugin: PluginRecord) -> None:
+        """Weights of another plugin's model: one more tag, which takes no other's place."""
+        weights_id = f"{spec.model}@{spec.tag}"
+        if spec.model not in self._entries[ModelSpec]:
+            why = f"no plugin provides {spec.model}"
+        elif weights_id in self._entries[WeightsSpec]:
+            why = "that tag is taken"
+        else:
+            self._entries[WeightsSpec][weights_id] = Entry(weights_id, plugin.name, spec, plugin)
+            self._weights.setdefault(spec.model, []).append(spec)
+            return
+        print(f"warning: the weights {weights_id} of plugin '{plugin.name}' are left out: {why}", file=sys.stderr)
 
     def _add(self, loaded: Loaded) -> None:
         plugin = loaded.record
         namespace = plugin.name
         for spec in loaded.specs:
             kind = type(spec)
+            if _is_of_another(spec):
+                continue
             if isinstance(spec, WeightsSpec):
                 model_id = f"{namespace}/{spec.model}"
                 self._weights.setdefault(model_id, []).append(spec)
@@ -119,7 +141,8 @@ class Registry:
         return self._find(HeadSpec, "head", name)
 
     def dataset(self, name: str) -> Entry:
-        return self._find(DatasetSpec, "data set", name)
+        """What a data set's name means, also with settings after a colon: ``fractals:classes=50``."""
+        return self._find(DatasetSpec, "data set", name.partition(":")[0])
 
     def objective(self, name: str) -> Entry:
         return self._find(ObjectiveSpec, "objective", name)
@@ -166,10 +189,9 @@ class Registry:
         else:
             entry, alias = self._bare_model(name, wanted.bare)
         if entry is not None:
-            return self._resolved(entry, wanted.tag or entry.spec.default_weights, self._same_name_note(entry))
+            return self._resolved(entry, wanted.tag, self._same_name_note(entry))
         assert alias is not None
-        tag = wanted.tag or alias.tag or alias.entry.spec.default_weights
-        return self._resolved(alias.entry, tag, self._alias_note(wanted.bare, alias))
+        return self._resolved(alias.entry, wanted.tag or alias.tag, self._alias_note(wanted.bare, alias))
 
     def _derived_model(self, name: str) -> ResolvedModel | None:
         """A model out of too many to list: the plugin's record for all of them, made out to one."""
@@ -213,6 +235,9 @@ class Registry:
         return dataclasses.replace(found, note=f"{note} {found.note}".strip())
 
     def _resolved(self, entry: Entry, tag: str | None, note: str) -> ResolvedModel:
+        """A model with the weights that were named, else its default ones."""
+        spare = None if tag else entry.spec.spare_weights
+        tag = tag or entry.spec.default_weights
         if tag is None:
             return ResolvedModel(entry.id, entry.spec, None, entry.plugin, note)
         found = self._entries[WeightsSpec].get(f"{entry.id}@{tag}")
@@ -222,7 +247,8 @@ class Registry:
             if note:
                 remedy += f" ({note})"
             raise UnknownName(f"{entry.id} has no weights '{tag}'.", remedy)
-        return ResolvedModel(entry.id, entry.spec, found.spec, entry.plugin, note)
+        held = self._entries[WeightsSpec].get(f"{entry.id}@{spare}")
+        return ResolvedModel(entry.id, entry.spec, found.spec, entry.plugin, note, held.spec if held else None)
 
     def _alias_note(self, bare: str, alias: _Alias) -> str:
         target = f"{alias.entry.id}@{alias.tag}" if alias.tag else alias.entry.id
@@ -315,6 +341,11 @@ def build_registry(plugins: Sequence[tuple[str, object] | Candidate] | None = No
 
 def _given(namespace: str, plugin: object) -> Candidate:
     return Candidate(namespace, "", lambda: plugin)
+
+
+def _is_of_another(spec: Any) -> TypeGuard[WeightsSpec]:
+    """Whether it is of a model that its plugin names in full, because that is another's."""
+    return isinstance(spec, WeightsSpec) and "/" in spec.model
 
 
 def _is_builtin(entry: Entry) -> bool:

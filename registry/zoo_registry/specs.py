@@ -75,6 +75,8 @@ class ModelSpec:
         layouts: which of ``"pooled"``, ``"tokens"``, ``"grid"``, ``"layers"`` the features carry.
         exports: export formats known to work (``"onnx"``).
         default_weights: tag used when the user names none; ``None``: only random weights exist.
+        spare_weights: tag of weights that come in a Python package, taken (and said) where the user names none and the
+            default ones are out of reach; ``None``: that is an error.
         aliases: other bare names that mean this model, each mapped to a tag or ``None`` for the default.
         options: plain keyword values for ``builder``.
         context: longest input in tokens that the network can take, where it has a limit.
@@ -109,6 +111,7 @@ class ModelSpec:
     layouts: tuple[str, ...] = ("pooled",)
     exports: tuple[str, ...] = ()
     default_weights: str | None = None
+    spare_weights: str | None = None
     aliases: Mapping[str, str | None] = field(default_factory=dict)
     license: str = ""
     summary: str = ""
@@ -126,10 +129,12 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsSpec:
-    """A pretrained checkpoint of a model of the same plugin.
+    """A pretrained checkpoint of a model of the same plugin, or of another plugin's.
 
     Attributes:
-        model: bare name of the :class:`ModelSpec`.
+        model: bare name of the :class:`ModelSpec`; of another plugin's its full name (``"vision/resnet50"``). Weights
+            from elsewhere only add a tag that a user can name: they are never a default, and a tag that the model has
+            keeps its meaning.
         tag: name of the checkpoint, unique for the model (``a1_in1k``).
         sources: where to look, in order: ``"package:import_name/path/in/package"``, ``"hub:org/repo"`` (optionally
             ``"hub:org/repo/file"``, then ``@revision``) or ``"url:https://..."``.
@@ -197,6 +202,11 @@ class ObjectiveSpec:
         view: ``"module:function"``, called as ``function(pipeline, config)``; returns the pipeline whose ``augment``
             makes the objective's inputs and targets (masks, views) from draws, per sample.
         packed: True where samples are blocks of one long stream of tokens rather than single texts.
+        labels: ``"ignored"``; ``"watched"``: class labels are read where the data has them, to tell how well training
+            goes but not to train; ``"needed"``: they are trained on. Of the last two the builder is also given
+            ``classes``, the names in id order, empty where there are none.
+        recipe: fields of :class:`zoo.config.PretrainConfig` with the values this objective works best with, where the
+            user gives none (``{"lr": 2e-4, "beta1": 0.0}``).
         options: settings of its own with their defaults, in ``config.options``.
     """
 
@@ -209,6 +219,8 @@ class ObjectiveSpec:
     summary: str = ""
     view: str = ""
     packed: bool = False
+    labels: str = "ignored"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -222,6 +234,11 @@ class DatasetSpec:
         columns: column overrides for the source, e.g. ``{"input": "image", "label": "labels"}``.
         sample: ``"module:function"`` writing a small built-in offline sample into a folder
             (``function(folder: Path) -> None``), or empty where none exists.
+        generate: ``"module:function"``, called as ``function(**options)``; returns the :class:`zoo.data.rows.Raw` of a
+            data set that is made of numbers alone (:mod:`zoo.data.generated`), or empty.
+        options: whole numbers with their defaults that ``generate`` takes; the user sets them after the name:
+            ``fractals:classes=50,images=20``.
+        objective: what is pretrained on it where the user does not say, or empty.
         classes: number of classes, where known.
     """
 
@@ -231,6 +248,9 @@ class DatasetSpec:
     sources: tuple[str, ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
     sample: str = ""
+    generate: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    objective: str = ""
     classes: int | None = None
     license: str = ""
     homepage: str = ""

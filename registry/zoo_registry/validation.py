@@ -110,8 +110,8 @@ def check_plugin(specs: Sequence[Spec]) -> None:
     """Names, references and cross references of one plugin's (already type-checked) records.
 
     Raises:
-        InvalidRecord: the first breach: a malformed or doubled name, a reference that is none, weights of a model the
-            plugin has not, a default or alias that points nowhere, a source of no known kind.
+        InvalidRecord: the first breach: a malformed or doubled name, a reference that is none, weights of a bare name
+            that is no model of the plugin, a default or alias that points nowhere, a source of no known kind.
     """
     models: dict[str, ModelSpec] = {}
     tags: dict[str, set[str]] = {}
@@ -130,6 +130,8 @@ def check_plugin(specs: Sequence[Spec]) -> None:
             if key in seen:
                 raise InvalidRecord(f"{label(spec)} is there twice")
             seen.add(key)
+            if isinstance(spec, ObjectiveSpec) and spec.labels not in ("ignored", "watched", "needed"):
+                raise InvalidRecord(f"{label(spec)}: labels '{spec.labels}' are none of ignored, watched, needed")
             if isinstance(spec, ModelSpec):
                 models[spec.name] = spec
                 _check_reference(spec, "pipeline", spec.pipeline)
@@ -138,6 +140,8 @@ def check_plugin(specs: Sequence[Spec]) -> None:
             if isinstance(spec, DatasetSpec):
                 if spec.sample:
                     _check_reference(spec, "sample", spec.sample)
+                if spec.generate:
+                    _check_reference(spec, "generate", spec.generate)
             else:
                 _check_reference(spec, "builder", spec.builder)
         if isinstance(spec, (ModelSpec, WeightsSpec)) and spec.input is not None:
@@ -145,7 +149,7 @@ def check_plugin(specs: Sequence[Spec]) -> None:
     for contract in inputs.values():
         _check_input(contract)
     for model in tags:
-        if model not in models:
+        if model not in models and "/" not in model:
             raise InvalidRecord(f"weights '{sorted(tags[model])[0]}' belong to '{model}', a model the plugin has not")
     _check_defaults(models, tags)
 
@@ -156,6 +160,8 @@ def _check_defaults(models: Mapping[str, ModelSpec], tags: Mapping[str, set[str]
         own = tags.get(model.name, ())
         if model.default_weights is not None and model.default_weights not in own:
             raise InvalidRecord(f"{label(model)}: default weights '{model.default_weights}' do not exist")
+        if model.spare_weights is not None and model.spare_weights not in own:
+            raise InvalidRecord(f"{label(model)}: spare weights '{model.spare_weights}' do not exist")
         for alias, tag in model.aliases.items():
             if not NAME.match(alias):
                 raise InvalidRecord(f"{label(model)}: alias '{alias}' is no name")
@@ -166,6 +172,8 @@ def _check_defaults(models: Mapping[str, ModelSpec], tags: Mapping[str, set[str]
 
 
 def _check_weights(spec: WeightsSpec) -> None:
+    if "/" in spec.model and not all(map(NAME.match, spec.model.split("/", 1))):
+        raise InvalidRecord(f"{label(spec)}: '{spec.model}' is no full name of a model: namespace/name")
     if not NAME.match(spec.tag):
         raise InvalidRecord(f"{label(spec)}: '{spec.tag}' is no tag: letters, digits and _ . + - only")
     if not spec.sources:

@@ -48,12 +48,12 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
     stream = Terminal()
     logger = Logger(tmp_path, stream=stream)
     logger.begin("main", 4)
-    logger.train(2, {"loss": 0.25, "samples_per_second": 1234.0})
+    logger.train(2, {"loss": 0.25, "samples_per_second": 1234.0, "tflops": 2.0, "mfu": 0.417})
     logger.evaluation(2, {"accuracy": 0.875}, best=True)
     logger.end()
     logger.end()
     text = stream.getvalue()
-    assert "loss 0.2500  1,234/s" in text
+    assert "loss 0.2500  1,234/s  MFU 42%  0:00:00 left" in text
     assert "main step 2: accuracy 0.875  (best)" in text
     assert "{" not in text
 

@@ -100,6 +100,8 @@ def test_training_varies_each_side_in_its_own_way_and_per_sample() -> None:
     some = {name: tensor[7:9] for name, tensor in rows.items()}
     again = view(0.5).augment(some, HashDraws(0, 0, some["index"]))
     assert torch.equal(again["image.image"], varied["image.image"][7:9])
+    left = view(0.5).unvaried(rows, HashDraws(0, 0, rows["index"]))  # --no-augment
+    assert torch.equal(left["image.image"], still["image.image"])
     fixed = view(1.0).augment(rows, HashDraws(0, 0, rows["index"]))
     assert torch.equal(fixed["image.image"], still["image.image"])
 

@@ -105,5 +105,11 @@ def test_the_starter_file_has_the_recorded_hash(registry: Any) -> None:
 
 
 def test_datasets(registry: Any) -> None:
-    assert {entry.spec.name for entry in registry.datasets()} == {"cats_dogs", "cifar10", "oxford_pets", "flowers102"}
+    assert {entry.spec.name for entry in registry.datasets()} == {
+        "cats_dogs",
+        "cifar10",
+        "oxford_pets",
+        "flowers102",
+        "fractals",
+    }
     assert registry.dataset("cats_dogs").spec.columns == {"input": "image", "label": "labels"}

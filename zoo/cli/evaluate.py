@@ -20,6 +20,13 @@ from zoo_registry.errors import UsageError
 @click.option("--input-column", help="table column holding the inputs")
 @click.option("--pair-column", help="table column holding the second text of pairs")
 @click.option("--label-column", help="table column holding the labels")
+@click.option(
+    "--probe",
+    type=click.Choice(["knn", "linear"]),
+    help="measure frozen features instead: by their nearest neighbours, or a linear layer trained on them",
+)
+@click.option("--weights", help="with --probe, of a model name: tag, file, or 'none' for random numbers")
+@click.option("--size", type=click.IntRange(min=16), help="with --probe: input size in pixels (images)")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, help="samples at once  [default: 32]")
 @click.option("--max-bad", type=click.FloatRange(0, 1), default=0.05, help="share of unreadable inputs that fails")
 @click.option("--beam", type=click.IntRange(min=1), help="speech: texts followed at once  [default: greedy decoding]")
@@ -37,6 +44,9 @@ def command(
     input_column: str | None,
     pair_column: str | None,
     label_column: str | None,
+    probe: str | None,
+    weights: str | None,
+    size: int | None,
     batch_size: int,
     max_bad: float,
     beam: int | None,
@@ -47,25 +57,40 @@ def command(
     force: bool,
 ) -> None:
     """Measure TARGET (a run, a checkpoint or an export) on labelled data; a model of images and texts, by name, run or
-    export, also on pairs: what is found of one side from the other.
+    export, also on pairs: what is found of one side from the other. With --probe TARGET is a run (pretrained or
+    finetuned) or a model name, and its features are measured as they are.
 
     \b
     zoo evaluate runs/pets
     zoo evaluate exported/ --data more_pets/ --json
     zoo evaluate ViT-B-32 --data cats_dogs
     zoo evaluate ViT-B-32 --data captions.csv
+    zoo evaluate runs/pretrained --probe linear --data cats_dogs
     """
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists.", "Choose another -o, or --force to overwrite it.")
+    named = {"input": input_column, "pair": pair_column, "label": label_column}
+    chosen = {kind: name for kind, name in named.items() if name}
+    if probe is not None:
+        if beam is not None or labels is not None or templates:
+            raise UsageError("A probe measures features.", "Leave --beam, --labels and --template out.")
+        import zoo
+
+        result = zoo.probe(
+            target, data, probe, split=split or "val", weights=weights, size=size, columns=chosen, max_bad=max_bad
+        )
+        write_output(json.dumps(result, indent=2) + "\n" if as_json else format_evaluation(result), output)
+        return
+    if weights is not None or size is not None:
+        raise UsageError("--weights and --size are for --probe.", "Add --probe knn, or leave them out.")
     from zoo.measure import evaluate
     from zoo.prompts import read_labels
 
-    named = {"input": input_column, "pair": pair_column, "label": label_column}
     result = evaluate(
         target,
         data,
         split=split,
-        columns={kind: name for kind, name in named.items() if name},
+        columns=chosen,
         batch_size=batch_size,
         max_bad=max_bad,
         beam=beam,

@@ -1,4 +1,4 @@
-"""`zoo info NAME`: the whole card of a model or a data set."""
+"""`zoo info NAME`: the whole card of a model, a data set or a run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ _OF_IMAGES = frozenset({"mean", "std", "interpolation", "crop_pct", "crop_mode",
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME|RUN")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(name: str, as_json: bool) -> None:
-    """Show everything known about the model or data set NAME. Builds and downloads nothing."""
+    """Show everything known about the model or data set NAME, or what a RUN came to and how to go on from it.
+    Builds and downloads nothing."""
+    if (Path(name) / "manifest.json").is_file():
+        _show_run(name, as_json)
+        return
     registry = default_registry()
     card = _card(registry, name)
     if as_json:
@@ -55,6 +59,46 @@ def command(name: str, as_json: bool) -> None:
         say(note)
 
 
+def _show_run(path: str, as_json: bool) -> None:
+    from zoo.run import open_run
+    from zoo.run_facts import learned_text, metric_lines, run_facts
+
+    facts = run_facts(open_run(path))
+    if as_json:
+        click.echo(json.dumps({"schema_version": 1} | facts, indent=1))
+        return
+    data, weights = facts["data"], facts["weights"] or {}
+    sizes = ", ".join(f"{split} {size:,}" for split, size in (data.get("sizes") or {}).items())
+    steps = ", ".join(f"{stage} {step:,}" for stage, step in facts["steps"].items())
+    rows = [
+        ("run", facts["path"]),
+        ("verb", facts["verb"]),
+        ("status", facts["status"]),
+        ("model", facts["model"]),
+        ("started from", _started_from(weights)),
+        ("learned", learned_text(facts)),
+        ("data", data.get("origin")),
+        ("samples", sizes),
+        ("classes", len(data.get("labels") or ()) or None),
+        *((" " if i else "metrics", line) for i, line in enumerate(metric_lines(facts))),
+        ("measured on", f"{facts['measured_on']:,} validation samples" if facts["measured_on"] else None),
+        ("steps", steps),
+        ("epochs", facts["epochs"] and f"{facts['epochs']:g}"),
+        ("took", facts["seconds"] and f"{facts['seconds']:,g} s on {facts['device']}"),
+        ("seed", facts["seed"]),
+        ("report", facts["report"]),
+        *((" " if i else "next", line) for i, line in enumerate(facts["next"])),
+    ]
+    click.echo(columns([(key, str(value)) for key, value in rows if value not in (None, "")]))
+
+
+def _started_from(weights: dict[str, Any]) -> str:
+    digest = weights.get("sha256")
+    source = weights.get("source") or ""
+    named = f"{weights['id']}, " if "@" in str(weights.get("id")) else ""
+    return f"{named}{source}" + (f", sha256 {digest[:12]}…" if digest else "")
+
+
 def _card(registry: Registry, name: str) -> dict[str, Any]:
     try:
         return _model_card(registry, registry.model(name))
@@ -63,6 +107,10 @@ def _card(registry: Registry, name: str) -> dict[str, Any]:
             entry = registry.dataset(name)
         except UnknownName:
             entry = None
+        if entry is None and Path(name).exists():
+            from zoo.run import open_run
+
+            open_run(name)  # which says why it is no run
         if entry is None:
             # The model's error is the better one: it knows the near matches of thousands of names.
             raise
@@ -128,6 +176,7 @@ def _dataset_card(entry: Entry) -> dict[str, Any]:
         "classes": spec.classes,
         "sources": list(spec.sources),
         "columns": dict(spec.columns),
+        "settings": dict(spec.options),
         "sample": "a small built-in offline sample" if spec.sample else "",
         "here": next((str(folder) for folder in folders if folder.exists()), None),
         "license": spec.license,

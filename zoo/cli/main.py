@@ -14,7 +14,7 @@ import click
 # Help comes from here, so that `zoo --help` imports no verb. A verb is offered where its module exists.
 VERBS = {
     "list": "Models that can be had: name, size, input, weights, licence.",
-    "info": "Everything known about one model or data set.",
+    "info": "Everything known about one model or data set, or about a run.",
     "plugins": "Installed plugins, and what is wrong with those that do not load.",
     "data": "What a data set holds: splits, labels, lengths, first samples.",
     "pretrain": "Train a model on data without labels.",
@@ -22,6 +22,7 @@ VERBS = {
     "evaluate": "Measure a run, a checkpoint or an export on data.",
     "predict": "Label images, texts or sounds with a trained model.",
     "embed": "One vector for each input of a collection, as a Parquet file.",
+    "publish": "Write a run's weights, a model card and a package that others install.",
     "export": "Write a trained model as ONNX, with its preprocessing and a parity check.",
 }
 

@@ -40,6 +40,7 @@ def command(
     \b
     zoo pretrain bert_tiny --objective mlm --data texts/
     zoo pretrain conformer --objective hubert --data recordings/ -O clusters=50
+    zoo pretrain resnet50 --data fractals:classes=500,images=100
     zoo finetune runs/20260101-120000-pretrain-bert_tiny-texts --data sst2
     zoo pretrain --resume runs/20260101-120000-pretrain-bert_tiny-texts
     """

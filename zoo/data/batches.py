@@ -18,6 +18,7 @@ from zoo.data.clips import Crops
 from zoo.data.dataset import DataSet
 from zoo.data.draws import HashDraws, permutation
 from zoo.data.events import ticks
+from zoo.data.generated import GeneratedStore
 from zoo.data.mix import Mix, apply_mix
 from zoo.data.pair_store import PairCrops, PairStore
 from zoo.data.ragged import RaggedRows, ragged
@@ -164,7 +165,7 @@ class Train:
     def transform(self, batch: Batch, epoch: int) -> Batch:
         """Augmentation, then the mix: a function of (seed, epoch, index), but for the mix's partner."""
         draws = HashDraws(self.seed, epoch, batch["index"])
-        batch = self.pipeline.augment(batch, draws)
+        batch = self.pipeline.augment(_made(self.store, batch), draws)
         return apply_mix(batch, self.pipeline.input_name, self.mix, draws) if self.mix else batch
 
 
@@ -210,7 +211,12 @@ class Eval:
 
     def transform(self, batch: Batch) -> Batch:
         """The pipeline's deterministic transform."""
-        return self.pipeline.prepare(batch)
+        return self.pipeline.prepare(_made(self.store, batch))
+
+
+def _made(store: Any, batch: Batch) -> Batch:
+    """The batch with the items that are made on its device."""
+    return store.made(batch) if isinstance(store, GeneratedStore) else batch
 
 
 def _check(
@@ -228,7 +234,10 @@ def _check(
 def _batches(store: Rows | PairStore, labels: Labels, name: str, rows: Iterable[np.ndarray]) -> Iterator[Batch]:
     pin = torch.cuda.is_available()
     for chosen in rows:
-        found = store.columns(chosen) if isinstance(store, PairStore) else columns(store, name, chosen)
+        if isinstance(store, PairStore | GeneratedStore):
+            found = store.columns(chosen)
+        else:
+            found = columns(store, name, chosen)
         batch = {
             **{column: torch.from_numpy(array) for column, array in found.items()},
             "label": torch.from_numpy(labels[chosen] if isinstance(labels, np.ndarray) else labels.take(chosen)),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.data.generated import Generated, make_arrays
 from zoo.data.items import name_of
 from zoo.protocols import RAGGED, DecodesBatches, Pipeline
 from zoo_registry.errors import DataError, PluginError
@@ -20,6 +21,9 @@ Bad = list[tuple[int, str, str]]
 
 TOGETHER = 1024
 """Items that are given to ``decode_batch`` at once."""
+
+MADE_TOGETHER = 256
+"""Items that are made at once."""
 
 SAY_EVERY = 5.0
 """Seconds between two lines about the progress."""
@@ -81,6 +85,10 @@ def _results(items: Sequence[Any], pipeline: Pipeline) -> Iterator[np.ndarray | 
     if isinstance(pipeline, DecodesBatches):
         for first in range(0, len(items), TOGETHER):
             yield from pipeline.decode_batch(items[first : first + TOGETHER])
+        return
+    if isinstance(items[0], Generated):
+        for first in range(0, len(items), MADE_TOGETHER):
+            yield from make_arrays(items[first : first + MADE_TOGETHER], pipeline.shape)
         return
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="zoo-decode") as pool:

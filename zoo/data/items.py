@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.data.generated import Generated
 from zoo_registry.errors import DataError
 
 _IMAGES = "jpg jpeg jpe jfif png gif bmp webp tif tiff ppm pgm pbm pnm tga jp2 avif"
@@ -111,7 +112,7 @@ def is_item(name: str, modality: str) -> bool:
 
 def name_of(item: Any, row: int, modality: str) -> str:
     """An item's name in messages: its path, with the seconds of a stretch; else its number."""
-    if isinstance(item, Member):
+    if isinstance(item, Member | Generated):
         return str(item)
     path = None if modality == "text" else path_of(item)
     if path is None:
@@ -166,6 +167,8 @@ def identity(item: Any, modality: str) -> str:
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     if isinstance(item, Mapping) and (path_of(item) is None or item.get("bytes") is not None):
         return _hash_of(item)
+    if isinstance(item, Generated):
+        return f"{item.maker}\0{item.version}\0{item.number}"
     if isinstance(item, Member):
         return f"{identity(item.path, modality)}\0{item.offset}\0{item.size}"
     path, stretch = os.path.abspath(path_of(item) or item), stretch_of(item)

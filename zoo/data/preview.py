@@ -15,6 +15,7 @@ from zoo.data.captions import TELLING
 from zoo.data.checks import class_counts
 from zoo.data.columns import LABEL_NAMES, plain
 from zoo.data.dataset import DataSet, Table
+from zoo.data.generated import Generated
 from zoo.data.items import EXTENSIONS, Member, is_item, name_of, same, shorten, texts_of
 from zoo.data.pair_tables import tables_of
 from zoo.data.shards import find_shards
@@ -127,7 +128,7 @@ def _split(table: Table, dataset: DataSet, first: int) -> dict[str, Any]:
         found["words"] = _words(items)
         found["duplicates"] = len(items) - len({texts_of(item) for item in items})
     if dataset.modality == "image":
-        found["sizes"] = _sizes(items)
+        found |= {} if isinstance(items[0], Generated) else {"sizes": _sizes(items)}
     if dataset.modality == "audio":
         found |= sound_measures(items)
     if pair := sides(dataset.modality):

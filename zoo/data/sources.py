@@ -14,6 +14,7 @@ from zoo.data.checks import balance_notes, count_text, duplicate_notes
 from zoo.data.dataset import DataSet, Table
 from zoo.data.fingerprint import fingerprint
 from zoo.data.folders import TEXT_SUFFIXES, read_path
+from zoo.data.generated import describe_settings, read_settings, split_settings
 from zoo.data.hub import fetch, parse_source
 from zoo.data.labels import AUDIO_TASKS, TASKS, TEXT_TASKS, class_name, class_names, decide_task, encode, natural_key
 from zoo.data.rows import Raw, Rows
@@ -38,7 +39,7 @@ _HOW_CUT = {
 
 @dataclass(frozen=True)
 class Found:
-    """Where the data lies, and what is known of it besides."""
+    """Where the data lies, and what is known of it besides; ``raw`` of what lies nowhere but is generated."""
 
     name: str
     path: Path
@@ -48,6 +49,7 @@ class Found:
     sample: bool = False
     local: bool = False
     notes: tuple[str, ...] = ()
+    raw: Raw | None = None
 
 
 def load_dataset(
@@ -66,8 +68,9 @@ def load_dataset(
 
     Args:
         data: a path (a folder of class folders, with or without train, val and test; a table, CoNLL or SQuAD file; a
-            folder of split files), ``hf:org/name[/config]``, or the name of a data set. A path that exists wins over a
-            name. A name is looked for in ``$ZOO_DATA_PATH``, then the cache, then the hub, then its built-in sample.
+            folder of split files), ``hf:org/name[/config]``, or the name of a data set, which may carry settings
+            (``fractals:classes=50``). A path that exists wins over a name. A name is looked for in ``$ZOO_DATA_PATH``,
+            then generated, or looked for in the cache, then the hub, then its built-in sample.
         modality: what the model takes in.
         task: one of :data:`zoo.data.labels.TASKS`; None: what the data and its labels look like.
         columns: ``{"input": ..., "pair": ..., "label": ..., "split": ...}``, each optional, where a table's names do
@@ -87,7 +90,9 @@ def load_dataset(
     say(f"data: {found.origin}")
     _require_task(task, modality)
     wanted = task or (found.task if found.task in (*TEXT_TASKS, *AUDIO_TASKS) else None)
-    raw = read_path(found.path, modality=modality, columns={**found.columns, **(columns or {})}, task=wanted)
+    raw = found.raw or read_path(
+        found.path, modality=modality, columns={**found.columns, **(columns or {})}, task=wanted
+    )
     dataset = _assemble(found, raw, modality, task or found.task or raw.task, seed, val_fraction, units)
     for split, table in dataset.splits.items():
         say(f"  {split}: {count_text(table.columns['label'], dataset.labels, dataset.task)}")
@@ -123,7 +128,7 @@ def locate(data: str, registry: Registry, modality: str, columns: Mapping[str, s
         if (local := _on_data_path(data)) is not None:
             return Found(data, local, f"folder {local}", local=True)
         raise UnknownName(f"{data!r} is no path and no data set that zoo knows.", error.remedy) from None
-    return _registered(spec, modality, columns, allow_sample)
+    return _registered(spec, modality, columns, allow_sample, split_settings(data)[1])
 
 
 def _name(path: Path) -> str:
@@ -153,14 +158,23 @@ def _on_data_path(name: str) -> Path | None:
     return None
 
 
-def _registered(spec: DatasetSpec, modality: str, columns: Mapping[str, str], allow_sample: bool) -> Found:
+def _registered(
+    spec: DatasetSpec, modality: str, columns: Mapping[str, str], allow_sample: bool, settings: str
+) -> Found:
     if spec.modality != modality:
         raise DataError(
             f"{spec.name} holds {spec.modality} data, the model takes {modality}.", "Choose another of the two."
         )
     task = spec.task if spec.task in TASKS else None
-    if (local := _on_data_path(spec.name)) is not None:
+    values = read_settings(spec, settings)
+    if not settings and (local := _on_data_path(spec.name)) is not None:
         return Found(spec.name, local, f"folder {local}", task=task, local=True)
+    if spec.generate:
+        from zoo_registry.builders import load_builder
+
+        raw = load_builder(spec.generate)(**values)
+        origin = f"{spec.name}, generated with {describe_settings(values)}"
+        return Found(spec.name, raw.root, origin, task=task, raw=raw)
     wanted = {**spec.columns, **columns}
     sources = [source.removeprefix("hf:") for source in spec.sources if source.startswith("hf:")]
     folder = cache_dir() / "data" / spec.name

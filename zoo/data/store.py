@@ -20,6 +20,7 @@ from zoo.console import say as say_to_stderr
 from zoo.data.dataset import Table
 from zoo.data.decoding import Bad, decode_all, decode_now, is_ragged, refuse_many
 from zoo.data.folder_cache import DISK_FULL, build_folder
+from zoo.data.generated import Generated, GeneratedStore
 from zoo.data.items import identity
 from zoo.data.ragged import ITEMS, RaggedRows, RaggedWriter, map_file, open_ragged
 from zoo.padding import padded
@@ -182,7 +183,8 @@ def build_store(
 
     The decoded items are kept under ``cache_dir()/decoded`` for the next run with the same items and pipeline; they
     appear there complete or not at all. Above ``cache_limit`` nothing is kept: one pass finds the items that do not
-    decode (its result is kept), then each batch is decoded when asked for, with the same rows in the same order.
+    decode (its result is kept), then each batch is decoded when asked for, with the same rows in the same order. Items
+    that are generated are then made on the device that trains, batch by batch.
 
     Args:
         table: its ``input`` column holds what ``pipeline.decode`` takes.
@@ -204,6 +206,8 @@ def build_store(
     if store is None:
         limit = _default_limit(folder) if cache_limit is None else cache_limit
         store = _build(folder, items, pipeline, key, limit, max_bad, say)
+    if store is None and isinstance(items[0], Generated):
+        return GeneratedStore(items, pipeline, key)
     if store is None:
         survey = _survey(folder, items, pipeline, max_bad, say)
         store = LiveStore(table, pipeline, key, survey.bad, survey.lengths)

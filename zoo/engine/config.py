@@ -21,7 +21,8 @@ class EngineConfig(BaseModel):
         weight_decay: decoupled weight decay that recipes build their groups with.
         warmup: fraction of the steps over which the learning rate rises linearly from 0.
         schedule: shape of the learning rate after the warm-up; cosine and linear fall to 1 % of ``lr``.
-        optimizer: ``adamw`` (betas 0.9, 0.999) or ``sgd`` (Nesterov momentum 0.9).
+        optimizer: ``adamw`` (second beta 0.999) or ``sgd`` (Nesterov).
+        beta1: AdamW's decay of the gradient's average; SGD's momentum.
         clip_norm: largest norm of the gradient of all parameters of a phase, or None for no clipping.
         precision: ``fp32``, ``bf16`` or ``fp16`` (autocast; ``fp16`` needs CUDA).
         micro_batch: samples a device computes at a time, or None for its whole share of the batch. Halved by the
@@ -48,6 +49,7 @@ class EngineConfig(BaseModel):
     warmup: float = Field(default=0.1, ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    beta1: float = 0.9
     clip_norm: float | None = Field(default=1.0, gt=0)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     micro_batch: int | None = Field(default=None, ge=1)

@@ -32,7 +32,8 @@ def gradients(run: Run, phase: str, batch: Batch) -> tuple[Tensor, Tensor]:
     while True:
         run.optimizers[phase].zero_grad(set_to_none=True)
         try:
-            return take(run, phase, batch)
+            with run.utilisation.counting(phase, len(batch["index"])):
+                return take(run, phase, batch)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -8,9 +8,13 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
+from torch import Tensor
+
+PICTURES = "pictures"
 QUIET_SECONDS = 5.0  # between training lines off a terminal: a log file is read later, by someone in a hurry
 
 
@@ -55,12 +59,11 @@ class Logger:
             self._bar = _progress_bar(self._stream, stage, total, step)
 
     def train(self, step: int, values: Mapping[str, float]) -> None:
-        """Log training values (losses, rate, speed) after ``step`` steps."""
-        self._write("train", step, values)
+        """Log training values (losses, rate, speed) after ``step`` steps, and the seconds left (``eta_seconds``)."""
+        left = self._eta(step, time.monotonic())
+        self._write("train", step, {**values, **left})
         if self._bar:
-            loss, speed = values.get("loss"), values.get("samples_per_second")
-            text = "" if loss is None else f"loss {loss:.4f}"
-            self._bar.update(0, completed=step, text=f"{text}  {speed:,.0f}/s" if speed else text)
+            self._bar.update(0, completed=step, text=_spoken({**values, **left}))
 
     def evaluation(self, step: int, values: Mapping[str, float], best: bool = False) -> None:
         """Log an evaluation after ``step`` steps."""
@@ -68,6 +71,17 @@ class Logger:
         if self._bar:
             text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
             self._bar.console.print(f"{self.stage} step {step}: {text}{'  (best)' if best else ''}", highlight=False)
+
+    def pictures(self, step: int, grids: Mapping[str, Tensor]) -> None:
+        """Keep pictures (C, H, W) uint8 by name: all in TensorBoard, the newest of each as ``pictures/NAME.png``."""
+        from PIL import Image
+
+        folder = self.folder / PICTURES
+        for name, pixels in grids.items():
+            self._board.add_image(name, pixels, step)
+            folder.mkdir(exist_ok=True)
+            planes = pixels.permute(1, 2, 0).numpy()
+            Image.fromarray(planes[..., 0] if planes.shape[2] == 1 else planes).save(folder / f"{name}.png")
 
     def end(self) -> None:
         """Close the stage; safe to call twice."""
@@ -94,13 +108,31 @@ class Logger:
         if not self.quiet and not self._bar and due:
             self._said = now
             short = {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in line.items()}
-            print(json.dumps({**short, "steps": self.total, **self._eta(step, now)}), file=self._stream, flush=True)
+            left = self._eta(step, now)
+            print(json.dumps({**short, "steps": self.total, **left}), file=self._stream, flush=True)
 
     def _eta(self, step: int, now: float) -> dict[str, float]:
         first, began = self._began
         if step <= first:
             return {}
         return {"eta_seconds": round((now - began) / (step - first) * (self.total - step), 1)}
+
+
+def _spoken(values: Mapping[str, float]) -> str:
+    """The training values that fit beside a bar."""
+    parts = []
+    for name, value in values.items():
+        if name == "loss" or name.endswith("/loss"):
+            parts.append(f"{name} {value:.4f}")
+    if speed := values.get("samples_per_second"):
+        parts.append(f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2g}/s")
+    if "mfu" in values:
+        parts.append(f"MFU {values['mfu']:.0%}")
+    elif "tflops" in values:
+        parts.append(f"{values['tflops']:.3g} TFLOP/s")
+    if "eta_seconds" in values:
+        parts.append(f"{timedelta(seconds=round(values['eta_seconds']))} left")
+    return "  ".join(parts)
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
@@ -125,14 +157,13 @@ def _rewind(path: Path, stage: str, step: int, evaluated: int) -> None:
 
 def _progress_bar(stream: TextIO, stage: str, total: int, step: int) -> Any:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(),
         console=Console(file=stream),
     )
     bar.add_task(stage, total=total, completed=step, text="")

@@ -24,6 +24,7 @@ from zoo.engine.evaluate import evaluate
 from zoo.engine.gradients import gradients
 from zoo.engine.logger import Logger
 from zoo.engine.optim import clip_gradients, step_optimizer
+from zoo.engine.pictures import show_pictures
 from zoo.engine.profile import profiled
 from zoo.engine.run import Run, begin, check_finite, end, fit_momenta, phase_parameters
 from zoo.engine.runtime import Runtime
@@ -222,6 +223,7 @@ def evaluate_and_keep(
     progress.history.append({"step": progress.step, "epoch": epoch, **metrics})
     if run.runtime.is_main:
         logger.evaluation(progress.step, metrics, best)
+        show_pictures(run, val, logger)
 
 
 def better(metrics: dict[str, float], best: dict[str, float] | None, monitor: tuple[str, str]) -> bool:
@@ -241,6 +243,7 @@ def better(metrics: dict[str, float], best: dict[str, float] | None, monitor: tu
 def log(run: Run, logger: Logger) -> None:
     """Losses, gradient norm and speed since the last time, read from the device here and only here."""
     values = run.meter.read()
+    values |= run.utilisation.read(values["samples_per_second"])
     rate = max(group["lr"] for optimizer in run.optimizers.values() for group in optimizer.param_groups)
     if run.runtime.is_main:
         epoch = run.progress.step / run.train.steps_per_epoch

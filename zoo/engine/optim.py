@@ -93,7 +93,11 @@ def check_groups(task: nn.Module, groups: Mapping[str, Sequence[ParamGroup]]) ->
 
 
 def make_optimizer(
-    kind: str, groups: Sequence[ParamGroup], parameters: Mapping[str, nn.Parameter], device: torch.device
+    kind: str,
+    groups: Sequence[ParamGroup],
+    parameters: Mapping[str, nn.Parameter],
+    device: torch.device,
+    beta1: float = 0.9,
 ) -> torch.optim.Optimizer:
     """AdamW or SGD over ``groups``, whose members are looked up by name in ``parameters``: wrapping a task for several
     devices may have replaced the objects.
@@ -112,8 +116,8 @@ def make_optimizer(
         for group in groups
     ]
     if kind == "sgd":
-        return torch.optim.SGD(options, lr=0.0, momentum=0.9, nesterov=True, fused=fused)
-    return torch.optim.AdamW(options, lr=0.0, fused=fused)
+        return torch.optim.SGD(options, lr=0.0, momentum=beta1, nesterov=beta1 > 0, fused=fused)
+    return torch.optim.AdamW(options, lr=0.0, betas=(beta1, 0.999), fused=fused)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

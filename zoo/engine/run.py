@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zoo.engine import batchnorm
 from zoo.engine.config import EngineConfig
 from zoo.engine.ema import Ema
+from zoo.engine.flops import Utilisation
 from zoo.engine.memory import Buffers
 from zoo.engine.meter import FiniteGuard, Meter
 from zoo.engine.optim import check_groups, make_optimizer
@@ -31,6 +32,7 @@ class Run(Trainee):
         model: the task as wrapped for several processes and compiled; it shares the task's weights.
         share: divisor of every loss sum, about the samples of one process in a step (see :mod:`zoo.engine.loop`).
         momenta: batch-normalisation layers with the momentum they came with.
+        utilisation: floating-point operations, counted in the first step.
     """
 
     model: Any
@@ -42,6 +44,7 @@ class Run(Trainee):
     buffers: Buffers
     momenta: list[tuple[_BatchNorm, float | None]]
     share: int
+    utilisation: Utilisation
 
 
 def begin(
@@ -72,7 +75,8 @@ def begin(
     return Run(
         task=task,
         optimizers={
-            phase: make_optimizer(config.optimizer, groups[phase], parameters, runtime.device) for phase in task.phases
+            phase: make_optimizer(config.optimizer, groups[phase], parameters, runtime.device, config.beta1)
+            for phase in task.phases
         },
         scalers={phase: torch.amp.GradScaler(runtime.device.type, enabled=half) for phase in task.phases},
         ema=Ema(task, config.ema) if config.ema else None,
@@ -87,6 +91,7 @@ def begin(
         guard=FiniteGuard(runtime),
         buffers=Buffers(task),
         momenta=batchnorm.own_momenta(task),
+        utilisation=Utilisation(runtime, config.precision, config.steps, config.compile),
         share=2 ** int(math.log2(samples)),  # a power of two, so that dividing by it rounds nothing
     )
 

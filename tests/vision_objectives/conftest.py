@@ -1,0 +1,10 @@
+"""One thread, and the way to the helpers beside this file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from one_thread import one_thread  # noqa: F401
+
+sys.path.insert(0, str(Path(__file__).parent))
