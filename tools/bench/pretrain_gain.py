@@ -9,24 +9,13 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+
+from trials import points, zoo
 
 from zoo.run import open_run
-
-ZOO = Path(sys.executable).with_name("zoo")
-STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % quantile with n - 1 degrees of freedom
-
-
-def zoo(*arguments: str, env: dict[str, str]) -> None:
-    done = subprocess.run([ZOO, *arguments], env=env, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"zoo {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
 
 
 def one_seed(options: argparse.Namespace, seed: int) -> tuple[float, float, float, float]:
@@ -69,10 +58,7 @@ def main() -> None:
             gains.append(tuned - scratch)
             gain = f"{100 * gains[-1]:+.1f}"
             print(f"| {seed} | {scratch:.1%} | {tuned:.1%} | {gain} | {perplexity:.1f} | {seconds:.0f} |", flush=True)
-    mean = statistics.mean(gains)
-    half = STUDENT_T[len(gains)] * statistics.stdev(gains) / math.sqrt(len(gains))
-    low, high = 100 * (mean - half), 100 * (mean + half)
-    print(f"\nmean gain {100 * mean:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}, {len(gains)} seeds)")
+    print(f"\nmean gain in points, with its 95 % interval over {len(gains)} seeds: {points(gains)}")
 
 
 if __name__ == "__main__":
