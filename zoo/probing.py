@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 import zoo
 from zoo import launch
@@ -24,6 +23,7 @@ from zoo.features import compute_features, state_hash
 from zoo.headfit import fit_heads
 from zoo.kinds import Outcome, kind_of
 from zoo.measure import SCHEMA_VERSION, by_input
+from zoo.neighbours import NEIGHBOURS, TEMPERATURE, knn_scores
 from zoo.prepared import Prepared, prepare, read_dataset
 from zoo.run import open_run
 from zoo.strategies import probe as probe_stage
@@ -34,10 +34,7 @@ from zoo_registry.registry import Registry
 
 TASK = "classification"
 FIELD = "pooled"
-NEIGHBOURS = 20
-TEMPERATURE = 0.07
 HELD_OUT = 0.2  # of the training split, to choose a linear head by
-CHUNK = 1024
 OF_DATA = (
     *("data", "input_column", "pair_column", "label_column", "split_column"),
     *("task", "val_fraction", "sample", "seed"),
@@ -111,34 +108,6 @@ def probe(
         **kind_of(TASK).report(outcome, labels),
         "notes": [answers.note],
     }
-
-
-def knn_scores(
-    train: torch.Tensor,
-    labels: torch.Tensor,
-    queries: torch.Tensor,
-    classes: int,
-    k: int = NEIGHBOURS,
-    temperature: float = TEMPERATURE,
-) -> torch.Tensor:
-    """Shares of the votes of nearest neighbours, (m, classes), which add up to 1.
-
-    Each of the ``k`` training samples of the largest cosine similarity s votes for its class with exp(s / temperature)
-    (Wu et al., "Unsupervised feature learning via non-parametric instance discrimination", CVPR 2018, with the k of
-    DINO's evaluation: Caron et al., ICCV 2021).
-
-    Args:
-        train: (n, D); with fewer than ``k`` rows all of them vote.
-        labels: (n,) ids.
-        queries: (m, D).
-    """
-    train, queries = F.normalize(train, dim=1), F.normalize(queries, dim=1)
-    votes = []
-    for chunk in queries.split(CHUNK):
-        nearest, rows = (chunk @ train.T).topk(min(k, len(train)), dim=1)  # (b, k)
-        shares = (nearest / temperature).softmax(dim=1)  # a softmax over neighbours: exp(1 / 0.07) alone is large
-        votes.append(shares.new_zeros(len(chunk), classes).scatter_add_(1, labels[rows], shares))
-    return torch.cat(votes)
 
 
 @dataclass(frozen=True)

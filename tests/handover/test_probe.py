@@ -19,7 +19,7 @@ from zoo import probing
 from zoo.cli.main import run
 from zoo.data.dataset import Table
 from zoo.data.splits import cut_validation
-from zoo.probing import knn_scores
+from zoo.neighbours import knn_scores
 
 OF_MODEL = ["--weights", "none", "--size", "32"]
 
@@ -43,7 +43,7 @@ def slow_knn(train: Any, labels: Any, query: Any, classes: int, k: int, temperat
 
 @pytest.mark.parametrize("k", [1, 3, 50])
 def test_neighbours_vote_as_the_slow_reference_says(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "CHUNK", 4)
+    monkeypatch.setattr("zoo.neighbours.CHUNK", 4)
     draw = torch.Generator().manual_seed(3)
     train, queries = torch.randn(30, 5, generator=draw), torch.randn(11, 5, generator=draw)
     labels = torch.randint(3, (30,), generator=draw)

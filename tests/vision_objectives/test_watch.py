@@ -48,7 +48,7 @@ def test_neighbours_vote_as_in_a_loop_over_sklearn(rows: int) -> None:
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = normal(50, 3), torch.arange(50) % 2
     whole = neighbour_accuracy(features, labels, 2)
-    monkeypatch.setattr("zoo_vision.objectives.watch.CHUNK", 7)
+    monkeypatch.setattr("zoo.neighbours.CHUNK", 7)
     assert neighbour_accuracy(features, labels, 2) == whole
 
 

@@ -10,14 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.console import say
+from zoo.neighbours import knn_scores
 from zoo.protocols import Batch
 
 COLLAPSED = 0.1
 """Spread of features below which they say next to nothing about the image."""
-
-NEIGHBOURS = 20
-TEMPERATURE = 0.07
-CHUNK = 1024
 
 
 def spread(features: Tensor) -> Tensor:
@@ -28,28 +25,17 @@ def spread(features: Tensor) -> Tensor:
     return unit.std(dim=0, correction=0).mean() * features.shape[1] ** 0.5
 
 
-def neighbour_accuracy(
-    features: Tensor, labels: Tensor, classes: int, k: int = NEIGHBOURS, temperature: float = TEMPERATURE
-) -> float:
-    """Share of samples whose class gets most votes of their ``k`` nearest others; each votes with exp(cosine /
-    temperature) (Wu et al., "Unsupervised feature learning via non-parametric instance discrimination", CVPR 2018).
+def neighbour_accuracy(features: Tensor, labels: Tensor, classes: int) -> float:
+    """Share of samples whose class gets most votes of their nearest others (:func:`zoo.neighbours.knn_scores`).
 
     Args:
-        features: (N, D); of fewer than ``k`` others all vote. One sample alone has no neighbours: 0.
+        features: (N, D). One sample alone has no neighbours: 0.
         labels: (N,) ids.
     """
     if len(features) < 2:
         return 0.0
-    unit = F.normalize(features, dim=1)
-    right = 0
-    for rows in torch.arange(len(unit), device=unit.device).split(CHUNK):
-        similar = unit[rows] @ unit.T
-        similar.scatter_(1, rows[:, None], -torch.inf)
-        nearest, others = similar.topk(min(k, len(unit) - 1), dim=1)
-        shares = (nearest / temperature).softmax(dim=1)
-        votes = shares.new_zeros(len(rows), classes).scatter_add_(1, labels[others], shares)
-        right += int((votes.argmax(dim=1) == labels[rows]).sum())
-    return right / len(unit)
+    votes = knn_scores(features, labels, None, classes)
+    return float((votes.argmax(dim=1) == labels).float().mean())
 
 
 class Watch:
