@@ -10,7 +10,7 @@ OBJECTIVES: list[ObjectiveSpec] = [
         builder="zoo_vision.objectives.distill:build_distill",
         view="zoo_vision.objectives.distill:distill_view",
         modalities=("image",),
-        summary="Learn a teacher's features and logits (Hinton et al. 2015).",
+        summary="Learn a teacher's features, maps and logits (Hinton et al. 2015; Romero et al. 2015).",
         options={
             "teacher": "",
             "teacher_size": 0,

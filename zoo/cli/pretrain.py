@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,12 @@ def _settings(options: Sequence[str]) -> dict[str, Any]:
 def _objectives() -> str:
     import zoo
 
-    rows = [["objective", "for", "settings", "what it does"]]
-    for entry in zoo.default_registry().objectives():
+    rows = [["objective", "for", "what it does"]]
+    entries = zoo.default_registry().objectives()
+    rows += [[entry.spec.name, ", ".join(entry.spec.modalities), entry.spec.summary] for entry in entries]
+    table = columns(rows).splitlines()
+    lines = table[: -len(entries)] if entries else table
+    for entry, row in zip(entries, table[-len(entries) :], strict=False):
         settings = ", ".join(f"{name}={value}" for name, value in entry.spec.options.items())
-        rows.append([entry.spec.name, ", ".join(entry.spec.modalities), settings, entry.spec.summary])
-    return columns(rows)
+        lines += [row, *textwrap.wrap(settings, 100, initial_indent="    -O ", subsequent_indent="       ")]
+    return "\n".join(lines)
