@@ -1,0 +1,25 @@
+"""Run by every process of a distributed test: ``zoo pretrain`` with each objective that makes or rebuilds images."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from zoo.cli.main import run
+
+# Networks without batch normalisation, whose statistics are of a process's own share.
+MODELS = {"gan": "test_convnext", "masked_conv": "test_convnext", "denoising": "test_convnext", "mae": "test_vit"}
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    for name, model in MODELS.items():
+        start = ["pretrain", model, "--objective", name, "--data", str(folder / "photos"), "-o", str(folder / name)]
+        lengths = ["--size", "32", "--batch-size", "8", "--micro-batch", "4", "--epochs", "1", "--log-every", "1"]
+        assert run([*start, *lengths, "--device", "cpu", "--optimizer", "sgd", "--lr", "0.01"]) == 0
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
