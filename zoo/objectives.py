@@ -21,6 +21,8 @@ Options = TypeVar("Options")
 EVALUATION = zlib.crc32(b"evaluation of an objective")
 
 LOSS, COUNT, RIGHT = range(3)
+BASELINE = 2  # in place of RIGHT, of what is rebuilt rather than guessed
+VECTORS = "vectors"
 
 
 def read_options(kind: type[Options], config: Any) -> Options:
@@ -136,6 +138,47 @@ class PretrainingTask(nn.Module):
         return self.backbone.example_inputs(batch_size)
 
 
+class CoupledTask(PretrainingTask):
+    """A :class:`zoo.protocols.Coupled` task. Subclasses give :meth:`vectors`, :meth:`compare` and :meth:`outputs`, and
+    in ``sample`` what they compare."""
+
+    batch_coupled = True
+    sample = "sample"
+
+    def forward(self, batch: Batch, phase: str = "main") -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor | None]:
+        vectors = self.vectors(batch)
+        if phase == VECTORS:
+            nothing = vectors.new_zeros(())
+            return nothing, nothing, {}, vectors
+        loss, count, logs = self.compare(vectors)
+        return loss, count, logs, self.outputs(batch, vectors)
+
+    def couple(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """See :meth:`compare`.
+
+        Raises:
+            UsageError: there is but one sample.
+        """
+        if len(vectors) < 2:
+            raise UsageError(
+                f"A batch holds one {self.sample}, which there is nothing to tell from.",
+                "Give a --batch-size of 2 or more.",
+            )
+        return self.compare(vectors)
+
+    def vectors(self, batch: Batch) -> Tensor:
+        """(B, ...) float: all that the loss knows of each sample."""
+        raise NotImplementedError
+
+    def compare(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """(N, ...) of the whole batch -> the loss summed over samples, N, logs."""
+        raise NotImplementedError
+
+    def outputs(self, batch: Batch, vectors: Tensor) -> Tensor | None:
+        """What :meth:`metrics` is updated with."""
+        raise NotImplementedError
+
+
 class Totals:
     """Metrics from columns of sums, one row a sample: what :meth:`zoo.protocols.Task.metrics` of these objectives is
     updated with.
@@ -168,3 +211,11 @@ class Totals:
         kind = torch.float32 if device.type == "mps" else torch.float64
         self.sums = self.sums.to(device=device, dtype=kind)
         return self
+
+
+class RebuiltMetrics(Totals):
+    """Of rows of squared error, count and squared error of a guess that knows nothing of the sample:
+    ``relative_error``, the first over the last; below 1 something is learnt."""
+
+    def figures(self, sums: list[float]) -> dict[str, float]:
+        return {"relative_error": sums[LOSS] / max(sums[BASELINE], 1e-12)}

@@ -3,14 +3,12 @@ C speakers."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.everyones import everyones
 from zoo.protocols import Batch, Features, Metrics
 from zoo.verification import equal_error, least_cost, trials
 from zoo_registry.errors import DataError, UsageError
@@ -115,12 +113,7 @@ class SpeakerMetrics:
         Raises:
             DataError: no two recordings are of one speaker, or all are.
         """
-        parts = self.parts
-        if dist.is_available() and dist.is_initialized():
-            shares: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(shares, parts)
-            parts = [part for share in shares for part in share]
-        vectors, speakers = (np.concatenate(column) for column in zip(*parts, strict=True))
+        vectors, speakers = (np.concatenate(column) for column in zip(*everyones(self.parts), strict=True))
         same, other = trials(vectors, speakers)
         return {"eer": equal_error(same, other)[0], "min_dcf": least_cost(same, other)}
 

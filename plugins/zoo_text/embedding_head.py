@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.everyones import everyones
 from zoo.kinds.embedding import figures
 from zoo.protocols import Batch, Features, Metrics
 from zoo_registry.errors import DataError, UsageError
@@ -133,12 +131,7 @@ class EmbeddingMetrics:
         self.parts.append(tuple(part.cpu().numpy() for part in (logits.float(), batch["text_key"], batch["label"])))  # type: ignore[arg-type]
 
     def compute(self) -> dict[str, float]:
-        parts = self.parts
-        if dist.is_available() and dist.is_initialized():
-            shares: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(shares, parts)
-            parts = [part for share in shares for part in share]
-        vectors, keys, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+        vectors, keys, labels = (np.concatenate(column) for column in zip(*everyones(self.parts), strict=True))
         return {name: value for name, value in figures(vectors, keys, labels).items() if value is not None}
 
     def reset(self) -> None:

@@ -98,12 +98,6 @@ class GeneratedStore:
         return list(self.take(np.array(list(rows), dtype=np.int64)))
 
 
-def split_settings(data: str) -> tuple[str, str]:
-    """``"fractals:classes=50"`` -> its name and what follows the colon."""
-    name, _, settings = data.partition(":")
-    return name, settings
-
-
 def read_settings(spec: DatasetSpec, text: str) -> dict[str, Any]:
     """The settings of a generated data set: those after its name (``"classes=50,images=20"``) over its defaults.
 

@@ -14,7 +14,7 @@ from zoo.data.checks import balance_notes, count_text, duplicate_notes
 from zoo.data.dataset import DataSet, Table
 from zoo.data.fingerprint import fingerprint
 from zoo.data.folders import TEXT_SUFFIXES, read_path
-from zoo.data.generated import describe_settings, read_settings, split_settings
+from zoo.data.generated import describe_settings, read_settings
 from zoo.data.hub import fetch, parse_source
 from zoo.data.labels import AUDIO_TASKS, TASKS, TEXT_TASKS, class_name, class_names, decide_task, encode, natural_key
 from zoo.data.rows import Raw, Rows
@@ -128,7 +128,7 @@ def locate(data: str, registry: Registry, modality: str, columns: Mapping[str, s
         if (local := _on_data_path(data)) is not None:
             return Found(data, local, f"folder {local}", local=True)
         raise UnknownName(f"{data!r} is no path and no data set that zoo knows.", error.remedy) from None
-    return _registered(spec, modality, columns, allow_sample, split_settings(data)[1])
+    return _registered(spec, modality, columns, allow_sample, data.partition(":")[2])
 
 
 def _name(path: Path) -> str:

@@ -15,13 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.objectives import COUNT, LOSS, PretrainingTask, Totals, read_options
+from zoo.objectives import COUNT, PretrainingTask, RebuiltMetrics, read_options
 from zoo.protocols import Batch, Metrics
 from zoo_audio.frontend import LogMel
 from zoo_audio.objectives.spans import Hider, check_spans
 from zoo_registry.errors import UsageError
-
-BASELINE = 2
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ class MaskSpectrogramTask(PretrainingTask):
         return error.sum(), sums[:, COUNT].sum(), {}, sums
 
     def metrics(self) -> Metrics:
-        """See :class:`RebuiltMetrics`."""
+        """See :class:`zoo.objectives.RebuiltMetrics`."""
         return RebuiltMetrics(3)
 
 
@@ -95,11 +93,3 @@ def patches(mel: Tensor, count: Tensor, frames: int, patch: int, ratio: float) -
     places = (first[:, None] + torch.arange(patch)).to(mel.device)
     inside = places[None] < count[:, None, None]
     return mel[:, places.clamp(max=mel.shape[1] - 1).flatten()].unflatten(1, places.shape), inside
-
-
-class RebuiltMetrics(Totals):
-    """``relative_error``: the squared error over that of saying the clip's own mean frame everywhere; below 1 something
-    is learnt."""
-
-    def figures(self, sums: list[float]) -> dict[str, float]:
-        return {"relative_error": sums[LOSS] / max(sums[BASELINE], 1e-12)}

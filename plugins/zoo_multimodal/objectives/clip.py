@@ -22,7 +22,7 @@ class ClipTask(ContrastiveTask):
     """Loss per pair: the mean of the cross entropies of finding the second among all seconds and the first among all
     firsts, in nats."""
 
-    def contrast(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def compare(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         logits = self.similarities(vectors)
         return self.counted(matching_loss(logits), vectors)
 

@@ -71,15 +71,20 @@ class CocaTask(ContrastiveTask):
             [out["image_features"].float(), out["text_features"].float(), loss[:, None], tokens[:, None]], 1
         )
 
-    def pairs(self, vectors: Tensor) -> Tensor:
-        return vectors[:, :-2].unflatten(1, (2, -1))
+    def outputs(self, batch: Batch, vectors: Tensor) -> Tensor | None:
+        return pairs_of(vectors)
 
-    def contrast(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        pairs, (summed, tokens) = self.pairs(vectors), vectors[:, -2:].sum(dim=0)
+    def compare(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        pairs, (summed, tokens) = pairs_of(vectors), vectors[:, -2:].sum(dim=0)
         caption = summed / tokens.clamp(min=1)
         matching = matching_loss(self.similarities(pairs))
         loss, count, logs = self.counted(matching + self.options.caption * caption * len(vectors), vectors)
         return loss, count, {**logs, "matching_loss": matching.detach() / count, "caption_loss": caption.detach()}
+
+
+def pairs_of(vectors: Tensor) -> Tensor:
+    """(N, 2 D + 2) -> the (N, 2, D) unit vectors among them."""
+    return vectors[:, :-2].unflatten(1, (2, -1))
 
 
 def caption_loss(logits: Tensor, labels: Tensor, pad: int) -> tuple[Tensor, Tensor]:

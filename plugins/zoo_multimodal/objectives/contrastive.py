@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.objectives import PretrainingTask
+from zoo.objectives import CoupledTask
 from zoo.protocols import Batch, Metrics
 from zoo_multimodal.locking import lock_tower
 from zoo_multimodal.objectives.recall import RecallMetrics
@@ -18,8 +18,6 @@ from zoo_registry.errors import UsageError
 
 HOTTEST = math.log(100)
 """Largest logarithm of the factor on cosines, above which training becomes unstable (Radford et al. 2021)."""
-
-VECTORS = "vectors"
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,11 @@ class ContrastiveOptions:
             raise UsageError(f"crop is {self.crop}, which is no share of a picture.", "Give more than 0, at most 1.")
 
 
-class ContrastiveTask(PretrainingTask):
+class ContrastiveTask(CoupledTask):
     """A :class:`zoo.protocols.Coupled` task over a :class:`zoo.protocols.DualEncoder`. Subclasses give
-    :meth:`contrast`."""
+    :meth:`compare`."""
 
-    batch_coupled = True
+    sample = "pair"
     monitor = ("mean_recall", "max")
 
     def __init__(self, backbone: Any, options: ContrastiveOptions) -> None:
@@ -52,38 +50,14 @@ class ContrastiveTask(PretrainingTask):
         if options.lock:
             lock_tower(backbone, options.lock)
 
-    def forward(self, batch: Batch, phase: str = "main") -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor | None]:
-        vectors = self.vectors(batch)
-        if phase == VECTORS:
-            nothing = vectors.new_zeros(())
-            return nothing, nothing, {}, vectors
-        loss, count, logs = self.contrast(vectors)
-        return loss, count, logs, self.pairs(vectors)
-
     def vectors(self, batch: Batch) -> Tensor:
         """(B, 2, D) unit vectors."""
         pooled: Tensor = self.backbone(batch).pooled
         return pooled.float()
 
-    def pairs(self, vectors: Tensor) -> Tensor:
+    def outputs(self, batch: Batch, vectors: Tensor) -> Tensor | None:
         """The (B, 2, D) unit vectors in what :meth:`vectors` gives."""
         return vectors
-
-    def couple(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """See :meth:`contrast`.
-
-        Raises:
-            UsageError: there is but one pair.
-        """
-        if len(vectors) < 2:
-            raise UsageError(
-                "A batch holds one pair, which there is nothing to tell from.", "Give a --batch-size of 2 or more."
-            )
-        return self.contrast(vectors)
-
-    def contrast(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """(N, 2, D) -> the loss summed over the N pairs, N, and the factor on cosines."""
-        raise NotImplementedError
 
     def similarities(self, vectors: Tensor) -> Tensor:
         """(N, 2, D) -> (N, N) cosines times the factor; rows are of the first side."""
@@ -91,7 +65,7 @@ class ContrastiveTask(PretrainingTask):
         return similar
 
     def counted(self, loss: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """What :meth:`contrast` gives, of a loss that is summed over the pairs."""
+        """What :meth:`compare` gives, of a loss that is summed over the pairs."""
         count = torch.full((), float(len(vectors)), device=vectors.device)
         return loss, count, {"logit_scale": self.backbone.logit_scale.detach().exp().reshape(())}
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.everyones import everyones
 from zoo.protocols import Batch
 from zoo.retrieval import recalls
 from zoo_multimodal.objectives.view import KEYS
@@ -21,27 +22,18 @@ class RecallMetrics:
 
     def __init__(self, sides: tuple[str, str]) -> None:
         self.sides = sides
-        self.vectors: list[Tensor] = []
-        self.keys: list[Tensor] = []
+        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
 
     def update(self, logits: Tensor, batch: Batch) -> None:
         """logits: (B, 2, D) unit vectors."""
-        self.vectors.append(logits)
-        self.keys.append(batch[KEYS])
+        self.parts.append((logits.cpu().numpy(), batch[KEYS].cpu().numpy()))
 
     def compute(self) -> dict[str, float]:
-        mine = None
-        if self.vectors:
-            mine = torch.cat(self.vectors).cpu().numpy(), torch.cat(self.keys).cpu().numpy()
-        shares = [mine]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shares = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(shares, mine)
-        vectors, keys = (np.concatenate(part) for part in zip(*filter(None, shares), strict=True))
+        vectors, keys = (np.concatenate(column) for column in zip(*everyones(self.parts), strict=True))
         return recalls(vectors[:, 0], vectors[:, 1], keys, sides=self.sides)
 
     def reset(self) -> None:
-        self.vectors, self.keys = [], []
+        self.parts = []
 
     def to(self, device: torch.device) -> RecallMetrics:
         return self

@@ -40,7 +40,7 @@ class SiglipTask(ContrastiveTask):
         else:
             self.bias = nn.Parameter(torch.tensor(BIAS))
 
-    def contrast(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def compare(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         bias = self.bias if hasattr(self, "bias") else self.backbone.logit_bias
         logits = self.similarities(vectors) + bias
         together = 2 * torch.eye(len(logits), device=logits.device) - 1

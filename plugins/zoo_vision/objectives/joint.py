@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.objectives import PretrainingTask
+from zoo.objectives import CoupledTask, PretrainingTask
 from zoo.protocols import Batch, Metrics
 from zoo_registry.errors import UsageError
 from zoo_vision.objectives.views import PLAIN, VIEWS
 from zoo_vision.objectives.watch import Watch
-
-VECTORS = "vectors"
 
 
 def mlp(*widths: int, linear: type[nn.Linear] = nn.Linear) -> nn.Sequential:
@@ -77,48 +75,26 @@ def features_of(backbone: Any, views: Tensor) -> Tensor:
     return pooled.unflatten(0, views.shape[:2])
 
 
-class CoupledTask(JointTask):
-    """A :class:`zoo.protocols.Coupled` task: a projection of each view, and a loss over those of the whole batch.
-    Subclasses give :meth:`compare`.
+class ComparingTask(CoupledTask, JointTask):
+    """A projection of each view, and a loss over those of the whole batch, (N, 2, E).
 
     Args:
         projector: maps features (..., D) to vectors (..., E).
     """
 
-    batch_coupled = True
+    sample = "image"
 
     def __init__(self, backbone: Any, classes: tuple[str, ...], projector: nn.Module) -> None:
         super().__init__(backbone, classes)
         self.projector = projector
-
-    def forward(self, batch: Batch, phase: str = "main") -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor | None]:
-        vectors = self.vectors(batch)
-        if phase == VECTORS:
-            nothing = vectors.new_zeros(())
-            return nothing, nothing, {}, vectors
-        loss, count, logs = self.compare(vectors)
-        return loss, count, logs, self.watched(batch)
 
     def vectors(self, batch: Batch) -> Tensor:
         """(B, 2, E) float."""
         vectors: Tensor = self.projector(features_of(self.backbone, batch[VIEWS]))
         return vectors.float()
 
-    def couple(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """See :meth:`compare`.
-
-        Raises:
-            UsageError: there is but one image.
-        """
-        if len(vectors) < 2:
-            raise UsageError(
-                "A batch holds one image, which there is nothing to tell from.", "Give a --batch-size of 2 or more."
-            )
-        return self.compare(vectors)
-
-    def compare(self, vectors: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """(N, 2, E) of the whole batch -> loss summed over images, N, logs."""
-        raise NotImplementedError
+    def outputs(self, batch: Batch, vectors: Tensor) -> Tensor | None:
+        return self.watched(batch)
 
 
 def count_of(vectors: Tensor) -> Tensor:

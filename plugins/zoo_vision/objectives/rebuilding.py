@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.objectives import COUNT, LOSS, PretrainingTask, Totals
+from zoo.objectives import COUNT, PretrainingTask, RebuiltMetrics
 from zoo.protocols import Batch, Metrics
 from zoo_vision.objectives.pixels import Pixels
 
-BASELINE = 2
 SHOWN = 16
 
 
@@ -66,7 +65,7 @@ class RebuildingTask(PretrainingTask):
         return error.sum(), sums[:, COUNT].sum(), {}, sums
 
     def metrics(self) -> Metrics:
-        """See :class:`RebuiltMetrics`."""
+        """See :class:`zoo.objectives.RebuiltMetrics`; what knows nothing of the image is the mean target."""
         return RebuiltMetrics(3)
 
     def show(self, batch: Batch) -> dict[str, Tensor]:
@@ -75,11 +74,3 @@ class RebuildingTask(PretrainingTask):
         guess, counted, spoilt = self.rebuild(few)
         rebuilt = self.image_of(few, guess.float(), counted)
         return {"rebuilt": self.pixels.picture(torch.cat([few["image"], spoilt, rebuilt], dim=3))}
-
-
-class RebuiltMetrics(Totals):
-    """``relative_error``: the squared error over that of the mean target; below 1 more is known of an image than that
-    it is one of these."""
-
-    def figures(self, sums: list[float]) -> dict[str, float]:
-        return {"relative_error": sums[LOSS] / max(sums[BASELINE], 1e-12)}

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.console import say
+from zoo.everyones import everyones
 from zoo.protocols import Batch
 
 SIDE = 16
@@ -50,14 +51,15 @@ class SampleMetrics:
 
     def __init__(self, known: dict[str, float]) -> None:
         self.known = known
-        self.rows: list[Tensor] = []
+        self.parts: list[tuple[Tensor]] = []
 
     def update(self, logits: Tensor, batch: Batch) -> None:
         """logits: (B, 2P + 2): images along the directions, samples along them, and whether each was told right."""
-        self.rows.append(logits)
+        self.parts.append((logits,))
 
     def compute(self) -> dict[str, float]:
-        real, made, right = self._everything().split([DIRECTIONS, DIRECTIONS, 2], dim=1)
+        rows = torch.cat([part for (part,) in everyones(self.parts)])
+        real, made, right = rows.split([DIRECTIONS, DIRECTIONS, 2], dim=1)
         spread = diversity(real, made)
         if spread < COLLAPSED and len(real) > 1:
             say(
@@ -67,18 +69,8 @@ class SampleMetrics:
         told = {"real_accuracy": float(right[:, 0].mean()), "fake_accuracy": float(right[:, 1].mean())}
         return {"distance": sliced_distance(real, made), "diversity": spread, **told, **self.known}
 
-    def _everything(self) -> Tensor:
-        """Rows of all processes."""
-        mine = torch.cat(self.rows) if self.rows else None
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            assert mine is not None  # an evaluation has a sample
-            return mine
-        shares: list[Tensor | None] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(shares, None if mine is None else mine.cpu())
-        return torch.cat([share for share in shares if share is not None])
-
     def reset(self) -> None:
-        self.rows = []
+        self.parts = []
 
     def to(self, device: torch.device) -> SampleMetrics:
         return self

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.objectives import read_options
-from zoo_vision.objectives.joint import CoupledTask, check_positive, count_of, mlp
+from zoo_vision.objectives.joint import ComparingTask, check_positive, count_of, mlp
 from zoo_vision.objectives.views import ManyViews, ViewOptions, even_pair
 from zoo_vision.pipeline import ImagePipeline
 
@@ -44,7 +44,7 @@ def simclr_view(pipeline: ImagePipeline, config: Any) -> ManyViews:
     return ManyViews(pipeline, config.seed, even_pair(read_options(SimClrOptions, config)))
 
 
-class SimClrTask(CoupledTask):
+class SimClrTask(ComparingTask):
     """:func:`nt_xent` of projected features, exact over micro-batches and processes."""
 
     def __init__(self, backbone: Any, classes: tuple[str, ...], options: SimClrOptions) -> None:

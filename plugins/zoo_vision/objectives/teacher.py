@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import zoo
 from zoo.console import say
 from zoo.protocols import Features
+from zoo.towers import run_model
 from zoo.trained import load_trained
 from zoo.weights import identify_weights, load_backbone
 from zoo.weights.read import read_state
@@ -84,12 +85,11 @@ def load_teacher(name: str, student: InputSpec, size: int = 0) -> Teacher:
         classifier = trained.task.head if trained.meta.get("task") == "classification" else None
         say(f"teacher: {folder}")
     else:
-        weights = str(folder) if (folder / "model").is_dir() else None
-        model = _model_id(folder) if weights else name
-        loaded = load_backbone(model, weights=weights)
+        trained_model = run_model(name)
+        loaded = load_backbone(trained_model or name, weights=name if trained_model else None)
         backbone = loaded.backbone
         say(f"teacher: {loaded.weights_id}")
-        if not weights and (found := _published_classifier(name, backbone.dim)) is not None:
+        if not trained_model and (found := _published_classifier(name, backbone.dim)) is not None:
             classifier, classes = found, found.linear.out_features
     own = backbone.input
     if own.modality != "image" or own.size[0] != student.size[0]:
@@ -99,12 +99,6 @@ def load_teacher(name: str, student: InputSpec, size: int = 0) -> Teacher:
             "Choose another teacher: -O teacher=NAME.",
         )
     return Teacher(backbone, classifier, classes if classifier is not None else 0, student, size)
-
-
-def _model_id(folder: Path) -> str:
-    import json
-
-    return str(json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))["model_id"])
 
 
 class _Classifier(nn.Module):

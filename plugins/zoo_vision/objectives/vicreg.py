@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from zoo.objectives import read_options
 from zoo_registry.errors import UsageError
-from zoo_vision.objectives.joint import CoupledTask, check_positive, count_of, mlp
+from zoo_vision.objectives.joint import ComparingTask, check_positive, count_of, mlp
 from zoo_vision.objectives.views import ManyViews, ViewOptions, uneven_pair
 from zoo_vision.pipeline import ImagePipeline
 
@@ -50,7 +50,7 @@ def vicreg_view(pipeline: ImagePipeline, config: Any) -> ManyViews:
     return ManyViews(pipeline, config.seed, uneven_pair(read_options(VicRegOptions, config)))
 
 
-class VicRegTask(CoupledTask):
+class VicRegTask(ComparingTask):
     """Three weighted terms of expanded features, scaled as in the authors' code: the mean squared distance of two
     views; the mean over dimensions and views of how far the standard deviation falls short of 1; the squares of
     covariances of different dimensions, summed, divided by their number D and added over views."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.console import say
+from zoo.everyones import everyones
 from zoo.neighbours import knn_scores
 from zoo.protocols import Batch
 
@@ -49,16 +50,14 @@ class Watch:
 
     def __init__(self, classes: tuple[str, ...], known: dict[str, float] | None = None) -> None:
         self.classes, self.known = classes, known or {}
-        self.features: list[Tensor] = []
-        self.labels: list[Tensor] = []
+        self.parts: list[tuple[Tensor, Tensor]] = []
 
     def update(self, logits: Tensor, batch: Batch) -> None:
         """logits: (B, D) pooled features of the backbone."""
-        self.features.append(logits)
-        self.labels.append(batch["label"])
+        self.parts.append((logits, batch["label"]))
 
     def compute(self) -> dict[str, float]:
-        features, labels = self._everything()
+        features, labels = (torch.cat(column) for column in zip(*everyones(self.parts), strict=True))
         found = {"embedding_std": float(spread(features)), **self.known}
         if self.classes:
             found["knn_accuracy"] = neighbour_accuracy(features, labels, len(self.classes))
@@ -69,19 +68,8 @@ class Watch:
             )
         return found
 
-    def _everything(self) -> tuple[Tensor, Tensor]:
-        """(N, D) and (N,) of all processes."""
-        mine = (torch.cat(self.features), torch.cat(self.labels)) if self.features else None
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            assert mine is not None  # an evaluation has a sample
-            return mine
-        shares: list[tuple[Tensor, Tensor] | None] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(shares, mine and (mine[0].cpu(), mine[1].cpu()))
-        features, labels = zip(*filter(None, shares), strict=True)
-        return torch.cat(features), torch.cat(labels)
-
     def reset(self) -> None:
-        self.features, self.labels = [], []
+        self.parts = []
 
     def to(self, device: torch.device) -> Watch:
         return self
