@@ -18,6 +18,7 @@ OBJECTIVES: list[ObjectiveSpec] = [
             "logit": 1.0,
             "feature": 1.0,
             "layers": 1.0,
+            "apart": 0.0,
             "mixup": 0.5,
             "crop": 0.25,
             "jitter": 0.4,

@@ -250,6 +250,13 @@ class TimmBackbone(nn.Module):
             place = ordered_children(self.module)
         return named_groups([(f"module.{n}", p, place[n]) for n, p in named])
 
+    def stages(self) -> list[nn.Module]:
+        """The modules that make the ``"layers"`` of Features, in that order, as timm names them; empty where it does
+        not. Their outputs are (B, D, H, W) in networks of maps, and whatever the architecture holds in others."""
+        info: Any = getattr(self.module, "feature_info", ())
+        names = [str(entry["module"]) for entry in getattr(info, "info", info)]
+        return [self.module.get_submodule(name) for name in names]
+
     def example_inputs(self, batch_size: int = 2) -> Batch:
         """``{"image": (batch_size, C, H, W)}`` zeros."""
         return {INPUT_NAME: torch.zeros(batch_size, *self.input.size)}

@@ -21,9 +21,9 @@ from zoo_registry.specs import InputSpec
 from zoo_vision.objectives_list import OBJECTIVES
 from zoo_vision.pipeline import ImagePipeline
 
-MODELS = {"mae": "test_vit"}
+MODELS = {"mae": "test_vit", "distill": "resnet10t"}
 SETTINGS = {
-    "distill": ["-O", "teacher=efficientnet_lite0"],
+    "distill": ["-O", "teacher=efficientnet_lite0", "-O", "apart=0.75"],
     "dino": ["-O", "prototypes=32", "-O", "hidden=32", "-O", "local_views=1"],
 }
 EPOCHS = 2  # of two steps each

@@ -1,15 +1,15 @@
 """Learning what a teacher makes of images, without labels (Hinton et al. 2015, arXiv:1503.02531). The student guesses
 the teacher's features, its logits through the teacher's own classifier (Chen et al. 2022, "Knowledge distillation with
 the reused teacher classifier"), and its maps of the layers between, place by place (Romero et al. 2015,
-arXiv:1412.6550). Teacher and student see the same crop, mixed with another one alike (Beyer et al. 2022,
-arXiv:2106.05237).
+arXiv:1412.6550); its stages can be taught apart at first. Teacher and student see the same crop, mixed with another one
+alike (Beyer et al. 2022, arXiv:2106.05237).
 
 B images, E width of the teacher's features, K its classes, N places of a map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from zoo.objectives import COUNT, RIGHT, PretrainingTask, Totals, View, read_opt
 from zoo.protocols import Batch, Draws, Features, Metrics
 from zoo_registry.errors import DataError, UsageError
 from zoo_vision.augment import Augmentation
+from zoo_vision.objectives.apart import Apart, code_error
+from zoo_vision.objectives.maps import Scale, common_scales
 from zoo_vision.objectives.teacher import Teacher, load_teacher
 from zoo_vision.pipeline import ImagePipeline
 
@@ -42,6 +44,7 @@ class DistillOptions:
         teacher_size: side of the teacher's images in pixels; 0: the student's.
         temperature: that logits are divided by.
         logit, feature, layers: weights of the three losses; 0 leaves one out.
+        apart: share of the run in which the student's stages are taught apart.
         mixup: alpha of the Beta distribution of each image's share in its mixture; 0: no mixtures.
         crop: smallest share of a picture's area that a random crop of it keeps.
         jitter: strength of the changes of brightness, contrast and saturation.
@@ -53,6 +56,7 @@ class DistillOptions:
     logit: float = 1.0
     feature: float = 1.0
     layers: float = 1.0
+    apart: float = 0.0
     mixup: float = 0.5
     crop: float = 0.25
     jitter: float = 0.4
@@ -65,6 +69,11 @@ class DistillOptions:
         weights = (self.logit, self.feature, self.layers)
         if min(weights) < 0 or not any(weights):
             raise UsageError("The losses' weights are negative or all 0.", "Give -O logit=1 -O feature=1 -O layers=1.")
+        if not 0 <= self.apart < 1 or (self.apart and not self.layers):
+            raise UsageError(
+                f"apart is {self.apart}, layers is {self.layers}.",
+                "Give apart a share of the run below 1, and layers a weight above 0 with it.",
+            )
         if self.mixup < 0:
             raise UsageError(f"mixup is {self.mixup}.", "Give 0 (off) or more.")
         if not 0 < self.crop <= 1:
@@ -122,7 +131,11 @@ class Match(nn.Module):
 
     def error(self, guess: Tensor, wanted: Tensor) -> Tensor:
         """Squared error of a standardised guess (B, ..., wanted), averaged over all but the batch: (B,)."""
-        return (guess - (wanted.float() - self.mean) / self.std).square().flatten(1).mean(dim=1)
+        return (guess - self.standard(wanted)).square().flatten(1).mean(dim=1)
+
+    def standard(self, wanted: Tensor) -> Tensor:
+        """What the teacher has (..., wanted), standardised, float32."""
+        return (wanted.float() - self.mean) / self.std
 
     def restored(self, guess: Tensor) -> Tensor:
         """The guess in the teacher's own scale."""
@@ -130,16 +143,24 @@ class Match(nn.Module):
 
 
 class DistillTask(PretrainingTask):
-    """A student with a linear map to the teacher's features, and one to each of its maps that has as many places as one
-    of the student's. Its loss per image is ``feature`` times the mean squared error of standardised features, plus
+    """A student with a linear map to the teacher's features, and one to each of its maps of a scale that the student
+    has as well. Its loss per image is ``feature`` times the mean squared error of standardised features, plus
     ``layers`` times that of maps, plus ``logit`` times the Kullback-Leibler divergence of softened class probabilities
-    (in nats, times the squared temperature)."""
+    (in nats, times the squared temperature). While stages are taught apart, the errors of their outputs as entries of
+    the next stages (see :mod:`zoo_vision.objectives.apart`) count ``layers`` times as well."""
+
+    share: Tensor
 
     def __init__(self, backbone: Any, teacher: Teacher, options: DistillOptions) -> None:
         super().__init__(backbone)
         self.teacher, self.options = teacher, options
         self.pooled = Match(backbone.dim, teacher.dim)
-        self.maps = nn.ModuleDict(common_maps(backbone, teacher) if options.layers else {})
+        self.scales: dict[str, Scale] = common_scales(backbone, teacher) if options.layers else {}
+        if options.layers and not self.scales:
+            say("distill: teacher and student have no maps of the same scale, so features and logits alone are learnt")
+        self.maps = nn.ModuleDict({name: Match(scale.dim, scale.their_dim) for name, scale in self.scales.items()})
+        self.apart = Apart(backbone, self.scales) if options.apart else None
+        self.register_buffer("share", torch.zeros(()))  # of the run that is over
 
     def fit_data(self, batches: Iterable[Batch]) -> None:
         """Mean and spread of each of the teacher's channels over the first training images.
@@ -149,9 +170,9 @@ class DistillTask(PretrainingTask):
         """
         images, sums = 0, dict[str, Tensor]()
         for batch in batches:
-            features, _ = self.teacher(batch["image"], layers=bool(self.maps))
+            features, _ = self.teacher(batch["image"], layers=bool(self.scales))
             images += len(features.pooled)
-            for name, found in {POOLED: features.pooled, **by_places(features)}.items():
+            for name, found in {POOLED: features.pooled, **self.their_maps(features)}.items():
                 sums[name] = moments(found) + sums.get(name, 0)
             if images >= MEASURED:
                 break
@@ -161,8 +182,13 @@ class DistillTask(PretrainingTask):
             match.fit(sums[name])  # type: ignore[operator]
 
     def forward(self, batch: Batch, phase: str = "main") -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor | None]:
-        wanted, target = self.teacher(batch["image"], layers=bool(self.maps))
-        mine = self.backbone(batch, ("pooled", "layers") if self.maps else ("pooled",))
+        wanted, target = self.teacher(batch["image"], layers=bool(self.scales))
+        theirs = self.their_maps(wanted)
+        if self.apart is not None and self.training and float(self.share) < self.options.apart:
+            mine, ours, entries = self.taught_apart(batch, theirs)
+        else:
+            mine = self.backbone(batch, ("pooled", "layers") if self.scales else ("pooled",))
+            ours, entries = self.my_maps(mine), torch.zeros_like(mine.pooled[:, 0], dtype=torch.float32)
         guess = self.pooled(mine.pooled)  # (B, E)
         squared = self.pooled.error(guess, wanted.pooled)
         loss = self.options.feature * squared
@@ -171,49 +197,44 @@ class DistillTask(PretrainingTask):
             logits = self.teacher.classifier(Features(pooled=self.pooled.restored(guess))).float()
             loss = loss + self.options.logit * divergence(logits, target, self.options.temperature)
             right = (logits.detach().argmax(dim=1) == target.argmax(dim=1)).float()
-        if self.maps:
-            theirs, ours = by_places(wanted), by_places(mine)
+        between = torch.zeros_like(squared)
+        if self.scales:
             errors = [match.error(match(ours[name]), theirs[name]) for name, match in self.maps.items()]  # type: ignore[operator]
             between = torch.stack(errors).mean(dim=0)
-            loss = loss + self.options.layers * between
-        else:
-            between = torch.zeros_like(squared)
+            loss = loss + self.options.layers * (between + entries)
         sums = torch.stack([loss, torch.ones_like(loss), right, squared, between], dim=1).detach()
         return loss.sum(), sums[:, COUNT].sum(), {}, sums
 
+    def taught_apart(self, batch: Batch, theirs: Mapping[str, Tensor]) -> tuple[Features, dict[str, Tensor], Tensor]:
+        """(features, the student's maps, error of the entries (B,)) of stages that are each fed by the teacher."""
+        assert self.apart is not None
+        standard = {name: self.maps[name].standard(theirs[name]) for name in self.apart.joints}  # type: ignore[operator]
+        codes = self.apart.codes(standard)
+        with self.apart.fed(self.backbone, codes) as own:
+            mine = self.backbone(batch, ("pooled", "layers"))
+        entries = torch.stack([code_error(own[name], code) for name, code in codes.items()]).mean(dim=0)
+        return mine, {**self.my_maps(mine), **own}, entries
+
+    def their_maps(self, features: Features) -> dict[str, Tensor]:
+        """The teacher's maps by number of the student's cells, each (B, N, D)."""
+        return {name: scale.of_teacher(features) for name, scale in self.scales.items()}
+
+    def my_maps(self, features: Features) -> dict[str, Tensor]:
+        """The student's maps by number of cells, each (B, N, D)."""
+        return {name: (features.layers or ())[scale.mine] for name, scale in self.scales.items()}
+
+    def after_step(self, step: int, total: int) -> None:
+        self.share.fill_(step / total)
+
     def metrics(self) -> Metrics:
         """See :class:`DistillMetrics`."""
-        return DistillMetrics(bool(self.teacher.classes), bool(self.maps))
+        return DistillMetrics(bool(self.teacher.classes), bool(self.scales))
 
 
 def moments(features: Tensor) -> Tensor:
     """(3, D) float64: number, sum and sum of squares of each channel of (..., D)."""
     rows = features.flatten(0, -2).double()
     return torch.stack([torch.full_like(rows[0], len(rows)), rows.sum(dim=0), rows.square().sum(dim=0)])
-
-
-def by_places(features: Features) -> dict[str, Tensor]:
-    """The last map (B, N, D) of each resolution, by N."""
-    return {str(found.shape[1]): found for found in features.layers or ()}
-
-
-@torch.no_grad()
-def common_maps(backbone: Any, teacher: Teacher) -> dict[str, Match]:
-    """Guesses of the teacher's maps that have as many places as one of the student's; none where one of the two shows
-    no maps, which is said."""
-    training = backbone.training
-    try:
-        image = backbone.example_inputs(1)["image"]
-        ours = by_places(backbone.eval()({"image": image}, ("pooled", "layers")))
-        theirs = by_places(teacher(image, layers=True)[0])
-    except UsageError:
-        ours = theirs = {}
-    finally:
-        backbone.train(training)
-    matches = {name: Match(ours[name].shape[2], theirs[name].shape[2]) for name in ours if name in theirs}
-    if not matches:
-        say("distill: teacher and student have no maps of the same size, so features and logits alone are learnt")
-    return matches
 
 
 def divergence(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
