@@ -9,7 +9,7 @@ zoo=.venv/bin/zoo
 out="runs/demo-$(date +%Y%m%d-%H%M%S)"
 step() { printf '\n$ zoo %s\n' "$*" >&2; "$zoo" "$@"; }
 
-step finetune efficientnet_lite0 --data cats_dogs --output "$out"
+step finetune resnet50 --data cats_dogs --output "$out"
 step evaluate "$out"
 step export "$out" -o "$out/export"
 step predict "$out/export" "$(.venv/bin/python tools/first_val_image.py "$out" 2>/dev/null)"

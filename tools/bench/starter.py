@@ -47,7 +47,8 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cats_dogs"))
     parser.add_argument("--teacher", default="efficientnet_lite0")
-    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--size", type=int, default=96, help="of finetuning, in pixels")
+    parser.add_argument("--probe-size", type=int, default=160)
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--precision", default="bf16")
@@ -59,7 +60,7 @@ def main() -> None:
         print("| linear probe of | accuracy |\n|---|---|")
         probed = {"random": scratch, "starter": options.start, "teacher": [options.teacher]}
         for name, start in probed.items():
-            size = ["--size", str(options.size)]
+            size = ["--size", str(options.probe_size)]
             found = zoo_json("evaluate", *start, "--probe", "linear", "--data", str(options.data), *size)
             low, high = found["intervals"]["accuracy"]
             print(f"| {name} | {found['metrics']['accuracy']:.1%} ({low:.1%} to {high:.1%}) |", flush=True)
