@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo import pairs
+from zoo.evaluating import evaluating
 from zoo.protocols import Batch, Features, LayerGroups
 from zoo_multimodal import clip_modules as modules
 from zoo_multimodal.clip_groups import renamed, tower_groups
@@ -123,10 +124,8 @@ def _run_once(tower: nn.Module, size: tuple[int, int], native: tuple[int, int]) 
     """Grids and strides that do not divide a size are noticed by nothing but an image."""
     if size == native:
         return
-    training = tower.training
-    with torch.no_grad():
-        tower.eval()(tower.example_inputs(1))  # type: ignore[operator]
-    tower.train(training)
+    with evaluating(tower):
+        tower(tower.example_inputs(1))  # type: ignore[operator]
 
 
 @contextmanager

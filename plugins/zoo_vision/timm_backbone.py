@@ -14,6 +14,7 @@ from timm.models import PretrainedCfg, get_pretrained_cfg, group_parameters, is_
 from torch import Tensor, nn
 
 from zoo.console import say
+from zoo.evaluating import evaluating
 from zoo.protocols import Batch, Features, LayerGroups
 from zoo.weights.fit import keys_text, load_strictly, mismatch
 from zoo_registry.errors import UsageError, WeightsError
@@ -86,10 +87,8 @@ def _headless(
 
 def _run_once(backbone: TimmBackbone) -> None:
     """Windows and strides that do not divide a size are noticed by nothing but an image."""
-    training = backbone.training
-    with torch.no_grad():
-        backbone.eval()(backbone.example_inputs(1))
-    backbone.train(training)
+    with evaluating(backbone):
+        backbone(backbone.example_inputs(1))
 
 
 def _pretrained_cfg(name: str, weights: WeightsSpec | None) -> PretrainedCfg:

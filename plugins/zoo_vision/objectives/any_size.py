@@ -9,6 +9,7 @@ from timm.layers import Format
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 
+from zoo.evaluating import evaluating
 from zoo_registry.errors import UsageError
 
 
@@ -25,10 +26,9 @@ def accept_size(backbone: Any, size: tuple[int, int]) -> None:
         module.dynamic_img_size = True
         module.patch_embed.strict_img_size = False
         module.patch_embed.flatten, module.patch_embed.output_fmt = False, Format.NHWC
-    training = backbone.training
     try:
-        with torch.no_grad():
-            backbone.eval()({"image": torch.zeros(1, backbone.input.size[0], *size)})
+        with evaluating(backbone):
+            backbone({"image": torch.zeros(1, backbone.input.size[0], *size)})
     except (AssertionError, RuntimeError, ValueError, TypeError) as error:
         height, width = backbone.input.size[1:]
         raise UsageError(
@@ -37,5 +37,3 @@ def accept_size(backbone: Any, size: tuple[int, int]) -> None:
             f"Give another -O local_size=N ({height} always goes), choose a convolutional network or a plain ViT, or "
             "leave small crops out: -O local_views=0.",
         ) from error
-    finally:
-        backbone.train(training)

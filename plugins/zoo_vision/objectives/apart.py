@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.evaluating import evaluating
 from zoo_registry.errors import UsageError
 from zoo_vision.objectives.maps import Scale
 
@@ -105,20 +106,18 @@ def _directions(count: int, dim: int) -> Tensor:
     return torch.linalg.qr(drawn)[0][:, :dim] * math.sqrt(count / dim)
 
 
-@torch.no_grad()
 def _feedable(backbone: Any, places: Any) -> bool:
     """Whether the outputs of ``backbone.stages()`` at these places are the layers of its features."""
     stages = backbone.stages() if hasattr(backbone, "stages") else []
     made: dict[int, Any] = {}
-    training = backbone.training
     with ExitStack() as stack:
+        stack.enter_context(evaluating(backbone))
         for place in places:
             if place >= len(stages):
                 return False
             hook = stages[place].register_forward_hook(lambda _m, _a, output, place=place: made.update({place: output}))
             stack.callback(hook.remove)
-        layers = backbone.eval()(backbone.example_inputs(1), ("pooled", "layers")).layers
-    backbone.train(training)
+        layers = backbone(backbone.example_inputs(1), ("pooled", "layers")).layers
     found = [made.get(place) for place in places]
     return all(
         isinstance(output, Tensor)

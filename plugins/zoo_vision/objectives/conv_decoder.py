@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.evaluating import evaluating
 from zoo_registry.errors import UsageError
 
 NARROWEST = 16
@@ -57,11 +57,10 @@ def map_of(backbone: Any, by: str) -> tuple[int, tuple[int, int]]:
         UsageError: it gives none.
     """
     if "grid" in backbone.spec.layouts:
-        training, device = backbone.training, next(backbone.parameters()).device
-        with torch.no_grad():
-            inputs = {name: tensor.to(device) for name, tensor in backbone.example_inputs(1).items()}
-            features = backbone.eval()(inputs, ("grid",))
-        backbone.train(training)
+        device = next(backbone.parameters()).device
+        inputs = {name: tensor.to(device) for name, tensor in backbone.example_inputs(1).items()}
+        with evaluating(backbone):
+            features = backbone(inputs, ("grid",))
         if features.tokens is not None and features.grid is not None and len(features.grid) == 2:
             return features.tokens.shape[2], features.grid
     raise UsageError(

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.evaluating import evaluating
 from zoo.protocols import Features
 from zoo_registry.errors import UsageError
 from zoo_vision.timm_backbone import grid_of
@@ -43,19 +43,17 @@ class Scale:
         return resized.flatten(2).transpose(1, 2)
 
 
-@torch.no_grad()
 def common_scales(backbone: Any, teacher: Any) -> dict[str, Scale]:
     """By number of the student's cells, from input to output; empty where one of the two shows no maps. Of several maps
     of one scale the last one counts."""
-    training = backbone.training
     try:
         image = backbone.example_inputs(1)["image"]
-        mine = _by_stride(backbone.eval()({"image": image}, ("pooled", "layers")), (image.shape[2], image.shape[3]))
+        with evaluating(backbone):
+            shown = backbone({"image": image}, ("pooled", "layers"))
+        mine = _by_stride(shown, (image.shape[2], image.shape[3]))
         theirs = _by_stride(teacher(image, layers=True)[0], teacher.size)
     except UsageError:
         return {}
-    finally:
-        backbone.train(training)
     return {
         str(grid[0] * grid[1]): Scale(place, theirs[stride][0], grid, theirs[stride][1], dim, theirs[stride][2])
         for stride, (place, grid, dim) in mine.items()
