@@ -11,7 +11,14 @@ from zoo.engine.optim import check_groups
 from zoo_registry.errors import UsageError
 from zoo_registry.specs import InputSpec, ModelSpec
 from zoo_vision.objectives.any_size import accept_size
-from zoo_vision.objectives.dino import DinoOptions, agreement, dino_view, statistics_kept, teacher_temperature
+from zoo_vision.objectives.dino import (
+    DinoHead,
+    DinoOptions,
+    agreement,
+    dino_view,
+    statistics_kept,
+    teacher_temperature,
+)
 from zoo_vision.timm_backbone import TimmBackbone
 
 
@@ -111,6 +118,21 @@ def test_prototypes_have_length_one() -> None:
     torch.testing.assert_close(head(wild), small)
     assert small.abs().max() <= 1 + 1e-6
     assert small.shape == (7, 11)
+
+
+def test_a_step_turns_prototypes_as_it_turns_other_layers() -> None:
+    head = DinoHead(8, DinoOptions(hidden=8, prototypes=16))
+    before = head.prototypes.detach().clone()
+    optimizer = torch.optim.AdamW([head.prototypes], lr=1e-3, weight_decay=0.0)
+    head(torch.randn(32, 8))[:, 0].sum().backward()
+    optimizer.step()
+    cosine = torch.cosine_similarity(before[0], head.prototypes[0], dim=0).clamp(max=1)
+    assert cosine.arccos().item() > 0.01  # radians; 0.001 where they begin with a length of 16
+
+
+def test_the_head_is_blind_to_what_all_features_have_in_common() -> None:
+    head, features = built("dino").student_head, torch.randn(5, 6)
+    torch.testing.assert_close(head(features + 10), head(features), rtol=1e-4, atol=1e-5)
 
 
 def test_small_views_leave_no_running_statistics() -> None:

@@ -23,7 +23,7 @@ from zoo.protocols import Batch, LayerGroups
 from zoo_registry.errors import UsageError
 from zoo_vision.objectives.any_size import accept_size
 from zoo_vision.objectives.ema_teacher import TeacherTask, frozen
-from zoo_vision.objectives.joint import check_positive, count_of, features_of
+from zoo_vision.objectives.joint import StandardLinear, check_positive, count_of, features_of, mlp
 from zoo_vision.objectives.views import LOCALS, VIEWS, ManyViews, ViewOptions, uneven_pair, varied
 from zoo_vision.pipeline import ImagePipeline
 
@@ -109,6 +109,10 @@ class DinoHead(nn.Module):
     """Features (..., D) -> cosines (..., K) with prototypes, through three layers and a bottleneck. Prototypes have
     length 1 (the paper's normalised last layer).
 
+    Its layers are those of :mod:`zoo_vision.objectives.byol`. Through the paper's, features of a network from random
+    numbers, which are much alike, gave outputs so much alike that what the teacher said became the same for all
+    prototypes (entropy 7.616 of at most 7.625 nats after 84 steps on 900 photos; 7.548 through these).
+
     Args:
         dim: D.
     """
@@ -116,18 +120,9 @@ class DinoHead(nn.Module):
     def __init__(self, dim: int, options: DinoOptions) -> None:
         super().__init__()
         hidden = options.hidden
-        self.body = nn.Sequential(
-            nn.Linear(dim, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, options.bottleneck),
-        )
-        for layer in self.body:
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
-        self.prototypes = nn.Parameter(torch.randn(options.prototypes, options.bottleneck))
+        self.body = mlp(dim, hidden, hidden, options.bottleneck, linear=StandardLinear)
+        # As long as a layer's rows, though length plays no part: the longer, the less a step of AdamW turns them.
+        self.prototypes = nn.Linear(options.bottleneck, options.prototypes, bias=False).weight
 
     def forward(self, features: Tensor, learning: Tensor | float = 1.0) -> Tensor:
         """``learning``: 0 keeps gradients from the prototypes."""
