@@ -108,7 +108,7 @@ def test_no_gradient_crosses_a_joint():
     # Features pull at the last stage alone; all else is pulled by its own map, a million times less.
     assert all(p.grad.abs().max() < 1e-3 for p in module.layer1.parameters())
     assert made.pooled.linear.bias.grad.abs().max() > 1e-2
-    made.share.fill_(0.5)
+    made.after_step(5, 10)
     torch.nn.init.normal_(made.pooled.linear.weight)
     made.zero_grad()
     made({"image": images()})[0].backward()
@@ -128,6 +128,9 @@ def test_stages_are_whole_in_evaluation_and_after_their_share_of_the_run():
         assert float(made(batch)[0]) == pytest.approx(apart)
         made.after_step(5, 10)
         assert float(made(batch)[0]) == pytest.approx(whole)
+        resumed = task().train()
+        resumed.load_state_dict(made.state_dict())
+        assert float(resumed(batch)[0]) == pytest.approx(whole)
 
 
 @pytest.mark.parametrize("size", [0, 64])

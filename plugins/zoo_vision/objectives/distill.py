@@ -161,6 +161,7 @@ class DistillTask(PretrainingTask):
         self.maps = nn.ModuleDict({name: Match(scale.dim, scale.their_dim) for name, scale in self.scales.items()})
         self.apart = Apart(backbone, self.scales) if options.apart else None
         self.register_buffer("share", torch.zeros(()))  # of the run that is over
+        self.known_share: float | None = None
 
     def fit_data(self, batches: Iterable[Batch]) -> None:
         """Mean and spread of each of the teacher's channels over the first training images.
@@ -184,7 +185,7 @@ class DistillTask(PretrainingTask):
     def forward(self, batch: Batch, phase: str = "main") -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor | None]:
         wanted, target = self.teacher(batch["image"], layers=bool(self.scales))
         theirs = self.their_maps(wanted)
-        if self.apart is not None and self.training and float(self.share) < self.options.apart:
+        if self.apart is not None and self.training and self.share_over() < self.options.apart:
             mine, ours, entries = self.taught_apart(batch, theirs)
         else:
             mine = self.backbone(batch, ("pooled", "layers") if self.scales else ("pooled",))
@@ -223,8 +224,15 @@ class DistillTask(PretrainingTask):
         """The student's maps by number of cells, each (B, N, D)."""
         return {name: (features.layers or ())[scale.mine] for name, scale in self.scales.items()}
 
+    def share_over(self) -> float:
+        """Share of the run that is over, which a checkpoint brings back. The device is asked for it once."""
+        if self.known_share is None:
+            self.known_share = float(self.share)
+        return self.known_share
+
     def after_step(self, step: int, total: int) -> None:
-        self.share.fill_(step / total)
+        self.known_share = step / total
+        self.share.fill_(self.known_share)
 
     def metrics(self) -> Metrics:
         """See :class:`DistillMetrics`."""
