@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
 import os
 import pickle
 import socket
 import subprocess
 import sys
-import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from local_hub import Server, local_hub
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -395,53 +394,10 @@ def test_identifying_imports_neither_torch_nor_timm(file: Path) -> None:
 # Servers ----------------------------------------------------------------------------------------------------------
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    """Serves ``files`` by path, with the headers a hub sends."""
-
-    files: dict[str, bytes]
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.answer(body=True)
-
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
-
-    def answer(self, body: bool) -> None:
-        self.asked.append(f"{self.command} {self.path}")
-        content = self.files.get(self.path)
-        self.send_response(404 if content is None else 200)
-        if content is None:
-            self.send_header("X-Error-Code", "EntryNotFound")
-        content = content or b""
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[str, type[Server]]]:
-    from huggingface_hub import constants
-
-    for name, value in NETWORK.items():
-        monkeypatch.setenv(name, value)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    handler = type("Handler", (Server,), {"files": {}, "asked": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{running.server_address[1]}"
-        monkeypatch.setenv("HF_ENDPOINT", address)
-        yield address, handler
-        running.shutdown()
+    with local_hub(monkeypatch, tmp_path, {}) as running:
+        yield running
 
 
 def test_an_address_is_fetched_once_checked_and_cached(

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import http.server
 import json
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from local_hub import Server, local_hub
 from safetensors.torch import load_file, save_file
 from text_toys import tiny, write_config, write_tokenizer
 
@@ -213,56 +211,15 @@ def test_an_index_that_cannot_be_trusted(content: str, checkpoint: Path) -> None
 # Servers ----------------------------------------------------------------------------------------------------------
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    """Serves ``files`` by path, with the headers a hub sends."""
-
-    files: dict[str, bytes]
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        self.answer(body=True)
-
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
-
-    def answer(self, body: bool) -> None:
-        self.asked.append(f"{self.command} {self.path}")
-        content = self.files.get(self.path)
-        self.send_response(404 if content is None else 200)
-        if content is None:
-            self.send_header("X-Error-Code", "EntryNotFound")
-        content = content or b""
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path) -> Iterator[type[Server]]:
     """A hub with the checkpoint as ``toy/net``, also as its revision ``v2``."""
-    from huggingface_hub import constants
-
-    for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE"):
-        monkeypatch.setenv(name, "0")
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     files = {
         f"/toy/net/resolve/{revision}/{path.name}": path.read_bytes()
         for revision in ("main", "v2")
         for path in checkpoint.iterdir()
     }
-    handler = type("Handler", (Server,), {"files": files, "asked": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{running.server_address[1]}")
+    with local_hub(monkeypatch, tmp_path, files) as (_, handler):
         yield handler
 
 
