@@ -100,7 +100,7 @@ def test_one_image_is_no_batch_to_compare_in(name: str) -> None:
         ("simclr", {"colour": 1}, "no setting 'colour'"),
         ("vicreg", {"variance": -1}, "negative"),
         ("byol", {"momentum": 1.0}, "momentum is 1"),
-        ("dino", {"prototypes": 1}, "prototypes"),
+        ("dino", {"prototypes": 1}, "prototypes is 1"),
         ("dino", {"local_crop": 0.9}, "local_crop is 0.9"),
         ("dino", {"freeze": 1}, "freeze"),
         ("dino", {"local_views": -1}, "negative"),

@@ -69,8 +69,9 @@ class DinoOptions(ViewOptions):
             teacher_temperature=self.teacher_temperature,
             hidden=self.hidden,
             bottleneck=self.bottleneck,
-            prototypes=self.prototypes - 1,
         )
+        if self.prototypes < 2:
+            raise UsageError(f"prototypes is {self.prototypes}.", "Give 2 or more.")
         if self.local_views < 0 or self.local_size < 0:
             raise UsageError("local_views or local_size is negative.", "Give 0 or more.")
         if not 0 < self.local_crop <= self.crop:
