@@ -107,8 +107,9 @@ def test_killed_and_resumed_equals_left_alone(photos, tmp_path):
     command = ["finetune", "test_resnet", "--data", str(photos), *TINY, *options]
     out = tmp_path / "cut"
     kill_after_first_checkpoint([*command, "--ema", "0.5", "--output", str(out)], out)
-    with pytest.raises(UsageError, match="did not finish"):
+    with pytest.raises(UsageError, match="did not finish") as caught:
         load_trained(out)
+    assert f"zoo finetune --resume {out}. Or use its best checkpoint" in caught.value.remedy
     assert run(["finetune", "--resume", str(out)]) == 0
     assert model_hash(out) == model_hash(tmp_path / "whole")
     steps = [(line["stage"], line["event"], line["step"]) for line in lines(out)]

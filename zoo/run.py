@@ -43,6 +43,10 @@ class Run:
         self.manifest.update(values)
         write_json(self.path / "manifest.json", self.manifest)
 
+    def remedy(self) -> str:
+        """What to do about a run that did not finish."""
+        return f"Finish it: zoo {self.manifest.get('verb', 'finetune')} --resume {self.path}"
+
 
 def write_json(path: Path, value: Any) -> None:
     """Write through a temporary file, so that a reader or a crash never meets half of it."""

@@ -144,9 +144,11 @@ def _locate(path: Path) -> tuple[Path, Path | None]:
     run = open_run(path)
     if (run.path / "model" / "backbone.safetensors").is_file():
         return run.path / "model", None
+    best = path / "checkpoints" / "best"
+    usable = run.manifest.get("verb") != "pretrain" and best.is_dir()
     raise UsageError(
         f"The run {path} did not finish, so it holds no trained model.",
-        f"Finish it: zoo finetune --resume {path}. Or use its best checkpoint so far: {path}/checkpoints/best",
+        run.remedy() + (f". Or use its best checkpoint so far: {best}" if usable else ""),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -271,9 +272,16 @@ class Registry:
         entries = self._bare[ModelSpec].get(base, []) if dot else []
         if any(weights.tag == tag for entry in entries for weights in self.weights_of(entry.id)):
             return UnknownName(f"No model is named '{name}'.", f"Weights follow an @: {base}@{tag}")
+        exists = os.path.exists(name)  # False, not an error, of names that no path can have
+        if exists or os.path.isabs(name) or name.startswith("."):
+            what = "holds no finished run" if exists else "does not exist"
+            return UnknownName(f"{name} {what}, and no model has that name.", "Give a run's folder, or see: zoo list")
         if wanted.namespace and wanted.namespace not in {record.name for record in self._plugins}:
             spaces = ", ".join(sorted({entry.namespace for entry in self.models()}))
-            return UnknownName(f"No plugin provides '{wanted.namespace}/'.", f"The plugins with models are: {spaces}.")
+            return UnknownName(
+                f"No plugin provides '{wanted.namespace}/', and there is no run folder {name}.",
+                f"The plugins with models are: {spaces}.",
+            )
         known = [*self._bare[ModelSpec], *self._aliases, *self._user_aliases]
         return UnknownName(
             f"No model is named '{name}'.",

@@ -213,7 +213,10 @@ def test_info(capsys: Any) -> None:
     [
         (["info", "resnet5"], 3, "Did you mean resnet50"),
         (["info", "resnet50@nope"], 3, "a1_in1k"),
-        (["info", "nowhere/resnet50"], 3, "No plugin provides 'nowhere/'"),
+        (["info", "nowhere/resnet50"], 3, "No plugin provides 'nowhere/', and there is no run folder nowhere/resnet50"),
+        (["info", "./runs/mine"], 3, "./runs/mine does not exist"),
+        (["info", "/nowhere/mine"], 3, "/nowhere/mine does not exist"),
+        (["finetune", ".", "--data", "cats_dogs"], 3, ". holds no finished run"),
         (["lsit"], 2, "Did you mean 'list'?"),
         (["list", "--max-params", "many"], 2, "10M"),
         (["list", "--no-such-option"], 2, "--no-such-option"),

@@ -62,6 +62,10 @@ def test_interrupted_and_resumed_equals_left_alone(name, photos, tmp_path, monke
     with monkeypatch.context() as patched:
         patched.setattr(Logger, "train", interrupted)
         assert run(command(name, photos, cut)) == 130
+    capsys.readouterr()
+    for wanted in (["finetune", str(cut), "--data", str(photos)], ["export", str(cut), "-o", str(tmp_path / "out")]):
+        assert run(wanted) != 0
+        assert f"Finish it: zoo pretrain --resume {cut}\n" in capsys.readouterr().err
     assert run(["pretrain", "--resume", str(cut)]) == 0
     assert left_by(cut) == left_by(whole)
     assert (cut / "report.html").stat().st_size > 1000

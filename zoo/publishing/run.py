@@ -199,11 +199,7 @@ def _finished(run: Run) -> dict[str, Any]:
     """
     folder = run.path / "model"
     if run.manifest.get("status") != "finished" or not (folder / WEIGHTS).is_file():
-        verb = run.manifest.get("verb", "finetune")
-        raise UsageError(
-            f"The run {run.path} did not finish, so it has no weights to publish.",
-            f"Finish it: zoo {verb} --resume {run.path}",
-        )
+        raise UsageError(f"The run {run.path} did not finish, so it has no weights to publish.", run.remedy())
     try:
         meta: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         expected = meta["sha256"][WEIGHTS]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.local import PACKAGE, installed_package
+from zoo.run import open_run
 from zoo.towers import side_of_pair, tower_id
 from zoo.weights.hashes import sha256_of
 from zoo.weights.shards import checkpoint_sha256
@@ -181,6 +182,13 @@ def _with_assets(taken: InputSpec, folder: Path, spec: ModelSpec, record: Weight
     return dataclasses.replace(taken, assets=str(folder.resolve()) if owns else "")
 
 
+def _to_finish(run: Path) -> str:
+    try:
+        return open_run(run).remedy()
+    except UsageError:
+        return "Give a run that finished."
+
+
 def _from_model_folder(path: Path, folder: Path, resolved: ResolvedModel, registry: Registry) -> WeightsId:
     try:
         meta: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
@@ -197,7 +205,7 @@ def _from_model_folder(path: Path, folder: Path, resolved: ResolvedModel, regist
         )
     file = folder / "backbone.safetensors"
     if not file.is_file():
-        raise WeightsError(f"{folder} holds no backbone.safetensors yet.", "Give a run that finished.")
+        raise WeightsError(f"{folder} holds no backbone.safetensors yet.", _to_finish(folder.parent))
     digest = sha256_of(file)
     expected = (meta.get("sha256") or {}).get(file.name)
     if expected and digest != expected:
