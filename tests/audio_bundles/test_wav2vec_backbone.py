@@ -269,7 +269,9 @@ def test_recomputing_activations_gives_the_same_gradients(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision(kind: str) -> None:
-    backbone = shaken(kind)
+    # An odd kernel: torch 2.14 on CPUs with AMX is wrong by 100 % in bf16 where few channels share a group and the
+    # kernel is even and long, as in these tiny networks. 48 channels to a group, the published width, are right.
+    backbone = shaken(kind, encoder_pos_conv_kernel=15)
     sounds = clips([5000, 16000])
     wide = features(backbone, sounds)
     with torch.autocast("cpu", torch.bfloat16):
