@@ -29,13 +29,13 @@ _STEM = VitCfg((16, 16, 64), (1, 1, 1), stem_width=16, conv_cfg=VitConvCfg(norm_
 SMALL_TIMM = {
     "vit_base_patch16_siglip_224": ("test_vit", 160),
     "convnext_base": ("test_convnext", 160),
-    "eva02_base_patch16_clip_224": (_small("eva02_tiny_patch14_224", depth=2, img_size=56), 56),
+    "eva02_base_patch16_clip_224": (_small("eva02_tiny_patch14_224", depth=1, img_size=56), 56),
     "fastvit_mci2": (_small("fastvit_mci0", layers=(1, 1, 1, 1), embed_dims=(16, 32, 64, 128)), 64),
     "vitamin_small_224": (
-        _small("vitamin_small_224", depth=2, embed_dim=64, num_heads=2, embed_cfg=_STEM, img_size=64),
+        _small("vitamin_small_224", depth=1, embed_dim=64, num_heads=2, embed_cfg=_STEM, img_size=64),
         64,
     ),
-    "vit_pe_core_base_patch16_224": (_small("vit_pe_core_tiny_patch16_384", depth=2, img_size=64), 64),
+    "vit_pe_core_base_patch16_224": (_small("vit_pe_core_tiny_patch16_384", depth=1, img_size=64), 64),
 }
 FAMILIES = {
     "vit": "ViT-B-32",
@@ -91,8 +91,12 @@ SMALL_HF: dict[str, dict[str, Any]] = {
 }
 
 
-def shrunk(family: str, vocabulary: int = 600) -> dict[str, Any]:
-    """A family's configuration with few layers of small width; what makes the family itself is kept."""
+def shrunk(family: str, vocabulary: int = 600, layers: int = 2) -> dict[str, Any]:
+    """A family's configuration with few layers of small width; what makes the family itself is kept.
+
+    Args:
+        layers: of its Transformers, but for those of timm. Tracing takes as long as there are layers.
+    """
     name = FAMILIES.get(family) or HUGGING[family]
     config = get_model_config(name)
     vision, text = config["vision_cfg"], config["text_cfg"]
@@ -105,14 +109,15 @@ def shrunk(family: str, vocabulary: int = 600) -> dict[str, Any]:
         vision |= {"layers": [1, 1, 1, 2], "width": 8, "image_size": 64}
     else:
         patch = min(vision["patch_size"], 16)
-        vision |= {"layers": 2, "width": 64, "head_width": 32, "image_size": 2 * patch, "patch_size": patch}
+        vision |= {"layers": layers, "width": 64, "head_width": 32, "image_size": 2 * patch, "patch_size": patch}
     if family in HUGGING:
-        text["hf_config"] = SMALL_HF[family]
+        depths = dict.fromkeys(SMALL_HF[family].keys() & {"num_hidden_layers", "num_layers", "encoder_layers"}, layers)
+        text["hf_config"] = SMALL_HF[family] | depths
     else:
-        text |= {"width": 32, "heads": 2, "layers": 2, "vocab_size": vocabulary}
+        text |= {"width": 32, "heads": 2, "layers": layers, "vocab_size": vocabulary}
         text["context_length"] = min(text["context_length"], 16)
     if "multimodal_cfg" in config:
-        config["multimodal_cfg"] |= {"width": 32, "heads": 2, "layers": 2, "context_length": 16}
+        config["multimodal_cfg"] |= {"width": 32, "heads": 2, "layers": layers, "context_length": 16}
         config["multimodal_cfg"]["vocab_size"] = vocabulary
         vision["attn_pooler_queries"] = 8
     return config

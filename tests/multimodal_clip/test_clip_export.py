@@ -58,7 +58,7 @@ def exported(tower: Any, file: Path) -> onnxruntime.InferenceSession:
 @pytest.mark.parametrize("family", [*QUICK, *LONG])
 def test_builds_runs_and_exports(family: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    config = shrunk(family)
+    config = shrunk(family, layers=1)
     input = contract(config)
     pair = build_clip(record(input), input, config=config, pad=PADS.get(family, 0)).eval()
     names = [name for _, members in pair.layer_groups() for name, _ in members]

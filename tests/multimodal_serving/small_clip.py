@@ -28,7 +28,7 @@ class Plugin:
 
 
 def _records(family: str) -> list[ModelSpec]:
-    config: dict[str, Any] = shrunk(family)
+    config: dict[str, Any] = shrunk(family, layers=1)
     input = contract(config)
     image, text = input.parts
     both: dict[str, Any] = {"dim": config["embed_dim"], "exports": ("onnx",)}
