@@ -1,4 +1,4 @@
-"""A hub on this machine: files by path, with the headers a hub sends."""
+"""Servers on this machine, and the way to them; a hub: files by path, with the headers a hub sends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+OFFLINE = ("ZOO_OFFLINE", "HF_HUB_OFFLINE")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 
@@ -45,6 +46,23 @@ class Server(http.server.BaseHTTPRequestHandler):
         """Quiet."""
 
 
+def go_online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets may be opened, straight to where they lead."""
+    for name in OFFLINE:
+        monkeypatch.setenv(name, "0")
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server that answers by ``handler``."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+
+
 @contextmanager
 def local_hub(
     monkeypatch: pytest.MonkeyPatch, folder: Path, files: dict[str, bytes]
@@ -53,16 +71,10 @@ def local_hub(
     ``folder``."""
     from huggingface_hub import constants
 
-    for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE"):
-        monkeypatch.setenv(name, "0")
-    for name in PROXIES:
-        monkeypatch.delenv(name, raising=False)
+    go_online(monkeypatch)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
     handler = type("Handler", (Server,), {"files": files, "asked": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{running.server_address[1]}"
+    with serving(handler) as address:
         monkeypatch.setenv("HF_ENDPOINT", address)
         yield address, handler
-        running.shutdown()

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from local_hub import Server, local_hub
+from local_hub import OFFLINE, Server, go_online, local_hub
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -28,7 +28,6 @@ from zoo_registry.hooks import hookimpl
 from zoo_registry.registry import Registry, build_registry
 from zoo_registry.specs import InputSpec, ModelSpec, WeightsSpec
 
-NETWORK = {"ZOO_OFFLINE": "0", "HF_HUB_OFFLINE": "0"}
 INPUT = InputSpec(modality="image", size=(3, 32, 32), mean=(0.5,) * 3, std=(0.2,) * 3)
 BRIGHT = InputSpec(modality="image", size=(3, 48, 48), mean=(0.1,) * 3, std=(0.2,) * 3)
 
@@ -351,7 +350,7 @@ def test_offline_opens_no_socket(variable: str, monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("a socket was opened")
 
-    for name in NETWORK:
+    for name in OFFLINE:
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv(variable, "1")
     monkeypatch.setattr(socket, "socket", refuse)
@@ -461,8 +460,7 @@ def test_an_empty_repository_names_what_was_looked_for(server: tuple[str, type[S
 
 
 def test_a_server_that_does_not_answer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in NETWORK.items():
-        monkeypatch.setenv(name, value)
+    go_online(monkeypatch)
     with socket.socket() as taken:  # bound but not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")

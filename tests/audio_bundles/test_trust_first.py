@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from audio_toys import tiny_wav2vec
+from local_hub import go_online, serving
 
 from zoo.weights.read import read_state
 from zoo.weights.sources import cache_slot, find
@@ -54,15 +54,10 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Any]]:
-    for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE"):
-        monkeypatch.setenv(name, "0")
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
+    go_online(monkeypatch)
     handler: Any = type("Handler", (Server,), {"files": {}, "promised": None, "moved": {}})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_address[1]}", handler
-        running.shutdown()
+    with serving(handler) as address:
+        yield address, handler
 
 
 def record(address: str, **fields: Any) -> WeightsSpec:

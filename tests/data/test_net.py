@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from local_hub import serving
 
 from zoo import net
 
@@ -31,10 +32,8 @@ def server() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, format: str, *args: object) -> None:
             return
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{httpd.server_address[1]}", hits
-        httpd.shutdown()
+    with serving(Handler) as address:
+        yield address, hits
 
 
 def test_a_server_that_answers_is_reachable_and_asked_once(server: tuple[str, list[str]]) -> None:
